@@ -1,0 +1,63 @@
+"""The four editing strategies (paper §3.2, Eq. 3–6); each gives a Patch on the target."""
+
+import numpy as np
+
+from lcelib import kernels
+from lcelib.errors import LceError
+from lcelib.localization import Located, check_pair
+from lcelib.patch import Change, Patch
+from lcelib.subnetworks import Subnetwork
+
+STRATEGIES = ("IP", "EP", "PR", "SW")
+
+
+def edit(
+    target: Subnetwork,
+    reference: Subnetwork,
+    located: Located,
+    strategy: str,
+    alpha: float = 1.0,
+    theta_0: dict[str, np.ndarray] | None = None,
+) -> Patch:
+    """Edit the target at the located weights b; pruned weights count as 0 (w = m ⊙ θ).
+
+    IP (Eq. 3), α in [0, 1], and EP (Eq. 4), α outside: θ' = w_t + α (w_r − w_t) ⊙ b.
+    PR (Eq. 5): θ' = w_t − w_t ⊙ b. SW (Eq. 6), mask-based only: θ' = θ_t ⊙ m_r; a
+    weight that is switched on again gets its value from before it was pruned,
+    or, with `theta_0`, its value in the base model. Raises LceError for an α
+    that does not belong to the strategy.
+    """
+    check_pair(target, reference)
+    check_strategy(strategy, alpha, located.by)
+    changes = {}
+    for name, index in located.positions.items():
+        old = kernels.read_at(target.weights[name], index)
+        if strategy == "PR":
+            new = np.zeros_like(old)
+        elif strategy == "SW":
+            source = target.theta if theta_0 is None else theta_0
+            restored = np.where(
+                kernels.read_at(target.keep(name), index), old, kernels.read_at(source[name], index)
+            )
+            new = np.where(kernels.read_at(reference.keep(name), index), restored, 0)
+        else:
+            new = kernels.read_at(reference.weights[name], index)
+        changes[name] = Change(index, old, new.astype(old.dtype))
+    info = {"strategy": strategy, "localization": located.by}
+    return Patch(changes, alpha if strategy in ("IP", "EP") else 1.0, info)
+
+
+def check_strategy(strategy: str, alpha: float, by: str) -> None:
+    """Refuse combinations that the paper does not define."""
+    if strategy not in STRATEGIES:
+        raise LceError(f"strategy {strategy!r}", "is unknown", f"Use {', '.join(STRATEGIES)}.")
+    if not np.isfinite(alpha):
+        raise LceError(f"alpha={alpha}", "is not finite", "Give a number.")
+    inside = 0 <= alpha <= 1
+    if strategy == "IP" and not inside:
+        raise LceError(f"alpha={alpha}", "is not in [0, 1]", "Use EP to extrapolate.")
+    if strategy == "EP" and inside:
+        raise LceError(f"alpha={alpha}", "is in [0, 1]", "Use IP to interpolate.")
+    if strategy == "SW" and by.startswith("value"):
+        reason = "switches masks, and value-based localization selects weights that both have"
+        raise LceError("strategy SW", reason, 'Use locate(…, by="mask").')

@@ -1,0 +1,173 @@
+"""Language models by folder or name: checked loading, prunable matrices, masked prediction.
+
+Everything that depends on the kind of model is a small function here; the
+rest of the library knows names, tensors and log-probabilities only.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
+from transformers.pytorch_utils import Conv1D
+
+from lcelib.errors import LceError
+
+TOYBERT = Path(__file__).parent / "toybert" / "model"
+# Heads that published checkpoints carry and masked language modelling has no use for.
+_UNUSED_HEADS = re.compile(r"(^|\.)(pooler|cls\.seq_relationship)\.|position_ids$")
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A model with the tokenizer it was trained with."""
+
+    model: nn.Module
+    tokenizer: object
+
+
+def load(source: str | Path) -> LanguageModel:
+    """Load a masked language model and refuse whatever does not fit exactly.
+
+    `source` is "toybert" (shipped), a folder, or a hub id. Only safetensors are
+    read and no code from the folder is run. Raises LceError for tensors that
+    are missing, extra or of another shape, for NaN or Inf, and for a tokenizer
+    larger than the embedding.
+    """
+    place = TOYBERT if str(source) == "toybert" else source
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place)
+        config = AutoConfig.from_pretrained(place)
+        model, info = AutoModelForMaskedLM.from_pretrained(
+            place, config=config, use_safetensors=True, output_loading_info=True, dtype="auto"
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        remedy = "Give a folder with config.json, tokenizer.json and model.safetensors, or a hub id."
+        raise LceError(f"model {str(source)!r}", reason, remedy) from error
+    check_loading(source, info)
+    check_vocabulary(source, model, tokenizer)
+    check_finite(source, dict(model.named_parameters()))
+    return LanguageModel(model.float().eval(), tokenizer)
+
+
+def check_loading(source: str | Path, info: dict) -> None:
+    """Refuse a checkpoint whose tensors are not those of its architecture."""
+    extra = [k for k in info["unexpected_keys"] if not _UNUSED_HEADS.search(k)]
+    mismatched = [m[0] for m in info["mismatched_keys"]]
+    for kind, names in (
+        ("missing", sorted(info["missing_keys"])),
+        ("extra", sorted(extra)),
+        ("of another shape", sorted(mismatched)),
+    ):
+        if names:
+            shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+            raise LceError(
+                f"model {str(source)!r}",
+                f"{len(names)} tensors are {kind}: {shown}",
+                "Use the checkpoint with the config it was saved with.",
+            )
+
+
+def check_vocabulary(source: str | Path, model: nn.Module, tokenizer) -> None:
+    """Refuse a tokenizer that can produce ids without an embedding, or that has no [MASK]."""
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise LceError(
+            f"model {str(source)!r}",
+            f"the tokenizer has {len(tokenizer)} tokens, the embedding {rows} rows",
+            "Use the tokenizer that belongs to this checkpoint.",
+        )
+    if tokenizer.mask_token_id is None:
+        raise LceError(
+            f"model {str(source)!r}", "its tokenizer has no mask token", "Use a masked LM."
+        )
+
+
+def check_finite(source: str | Path, tensors: dict[str, Tensor]) -> None:
+    """Refuse NaN and Inf by tensor name and count."""
+    for name, tensor in tensors.items():
+        bad = tensor.numel() - int(torch.isfinite(tensor).sum())
+        if bad:
+            raise LceError(
+                f"{source}", f"{bad} weights of {name} are NaN or Inf", "Use a sound checkpoint."
+            )
+
+
+def prunable(model: nn.Module) -> list[str]:
+    """The names of the weight matrices that pruning and editing may touch.
+
+    They are the linear weights inside the stack of layers: no embeddings, biases,
+    normalisation, pooler or task head (paper §4.2; 72 matrices with 84,934,656
+    weights in BERT-base). The order is the model's own.
+    """
+    stacks = [name for name, m in model.named_modules() if isinstance(m, nn.ModuleList)]
+    return [
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D)
+        and any(name.startswith(f"{stack}.") for stack in stacks)
+    ]
+
+
+def component(name: str) -> tuple[int, str]:
+    """Layer number and component of a prunable tensor: (11, "attention.output.dense")."""
+    match = re.search(r"\.(\d+)\.(.+)\.weight$", name)
+    if match is None:
+        raise LceError(f"tensor {name!r}", "is not a matrix inside a layer", "See prunable(model).")
+    return int(match[1]), match[2]
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    """The prunable tensors of a model by name; the same storage, not a copy."""
+    parameters = dict(model.named_parameters())
+    return {name: parameters[name].detach() for name in prunable(model)}
+
+
+def token_ids(tokenizer, text: str) -> list[int]:
+    """Ids of one sentence with the special tokens, cut at the model's maximal length."""
+    return tokenizer(text, truncation=True, max_length=min(tokenizer.model_max_length, 512))[
+        "input_ids"
+    ]
+
+
+def pad(sequences: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:
+    """Right-padded ids and the attention mask, both of shape (sequences, longest), int64."""
+    longest = max(map(len, sequences))
+    ids = torch.full((len(sequences), longest), fill, dtype=torch.long)
+    attention = torch.zeros_like(ids)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = torch.tensor(sequence)
+        attention[row, : len(sequence)] = 1
+    return ids, attention
+
+
+def masked_logits(model: nn.Module, ids: Tensor, attention: Tensor, where: Tensor) -> Tensor:
+    """Logits at the chosen positions only, shape (where.sum(), vocabulary).
+
+    The head costs as much as the encoder when the vocabulary is large, so it
+    runs on the positions asked for; models whose head is unknown compute all.
+    """
+    head = _head(model)
+    if head is None:
+        return model(input_ids=ids, attention_mask=attention).logits[where]
+    hidden = model.base_model(input_ids=ids, attention_mask=attention).last_hidden_state
+    return head(hidden[where])
+
+
+def _head(model: nn.Module):
+    """The function from hidden states to logits, for the architectures that name it."""
+    if hasattr(model, "vocab_projector"):  # DistilBERT
+        return lambda h: model.vocab_projector(
+            model.vocab_layer_norm(model.activation(model.vocab_transform(h)))
+        )
+    return getattr(model, "cls", None) or getattr(model, "lm_head", None)
+
+
+def hidden_states(model: nn.Module, ids: Tensor, attention: Tensor) -> Tensor:
+    """Hidden states of all layers, shape (layers + 1, sequences, length, width); 0 = embeddings."""
+    out = model.base_model(input_ids=ids, attention_mask=attention, output_hidden_states=True)
+    return torch.stack(out.hidden_states)

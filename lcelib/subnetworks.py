@@ -1,0 +1,162 @@
+"""Subnetworks: weights with a mask, found by iterative magnitude pruning (paper §4.2)."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from torch import nn
+
+from lcelib import kernels
+from lcelib.errors import LceError
+from lcelib.files import atomic
+from lcelib.models import prunable
+
+WINNING_TICKET = 0.05
+
+
+@dataclass(frozen=True)
+class Subnetwork:
+    """A model's parameters θ and the packed mask m of the weights that are present.
+
+    `theta` holds every parameter (float arrays by name). At a pruned weight it
+    holds the value that weight had before it was pruned (the end of the round
+    in which it fell), so that a mask switch can restore it; the subnetwork
+    itself computes with m ⊙ θ. `initial` is the hash of θ0: only subnetworks
+    with the same one may be compared.
+    """
+
+    theta: dict[str, np.ndarray]
+    mask: dict[str, np.ndarray]
+    initial: str
+    info: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self):
+        for name, bits in self.mask.items():
+            if name not in self.theta or len(bits) != -(-self.theta[name].size // 8):
+                raise LceError(f"mask of {name}", "does not fit its weights", "Rebuild the file.")
+
+    @cached_property
+    def weights(self) -> dict[str, np.ndarray]:
+        """w = m ⊙ θ for the prunable tensors: pruned weights are exactly 0."""
+        return {n: np.where(self.keep(n), self.theta[n], 0) for n in self.mask}
+
+    def keep(self, name: str) -> np.ndarray:
+        """The mask of one tensor as booleans in its shape."""
+        return kernels.unpack(self.mask[name], self.theta[name].shape)
+
+    @property
+    def total(self) -> int:
+        """The number of prunable weights."""
+        return sum(self.theta[n].size for n in self.mask)
+
+    @property
+    def present(self) -> int:
+        """The number of weights present."""
+        return sum(int(np.bitwise_count(bits).sum()) for bits in self.mask.values())
+
+    @property
+    def sparsity(self) -> float:
+        """The share of prunable weights that are pruned."""
+        return 1 - self.present / self.total
+
+    def load_into(self, model: nn.Module) -> None:
+        """Copy m ⊙ θ into a model of the same architecture, in place."""
+        parameters = dict(model.named_parameters())
+        check_names(set(parameters), set(self.theta))
+        with torch.no_grad():
+            for name, value in self.theta.items():
+                parameters[name].copy_(torch.from_numpy(self.weights.get(name, value)))
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file: θ by name, masks as "mask/<name>"."""
+        tensors = dict(self.theta) | {f"mask/{n}": bits for n, bits in self.mask.items()}
+        with atomic(path) as temporary:
+            meta = {"initial": self.initial, "info": json.dumps(self.info, sort_keys=True)}
+            save_file(tensors, temporary, meta)
+
+
+def load(path: Path) -> Subnetwork:
+    """Read a subnetwork file."""
+    try:
+        with safe_open(path, "numpy") as file:
+            meta = file.metadata()
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+        mask = {k.removeprefix("mask/"): tensors.pop(k) for k in list(tensors) if "mask/" in k}
+        return Subnetwork(tensors, mask, meta["initial"], json.loads(meta["info"]))
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        remedy = "Delete it and run the command again: it will be rebuilt."
+        raise LceError(f"subnetwork {path}", f"cannot be read ({error})", remedy) from error
+
+
+def check_names(expected: set[str], found: set[str]) -> None:
+    """Refuse tensors of another architecture, with the first names that differ."""
+    differ = sorted(expected ^ found)
+    if differ:
+        reason = f"{len(differ)} tensor names differ: {', '.join(differ[:3])}"
+        raise LceError("architecture", reason, "Use models of one architecture.")
+
+
+def full_mask(theta: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
+    """The mask of a dense model: all ones."""
+    return {n: kernels.pack(np.ones(theta[n].size, bool)) for n in names}
+
+
+def parameters(model: nn.Module) -> dict[str, np.ndarray]:
+    """A copy of all parameters as arrays; tied tensors once."""
+    return {n: p.detach().cpu().numpy().copy() for n, p in model.named_parameters()}
+
+
+def iterative_magnitude_pruning(
+    model: nn.Module,
+    initial: str,
+    sparsities: list[float],
+    train: Callable[[nn.Module, dict[str, torch.Tensor] | None, int], None],
+    done: Callable[[int], Subnetwork | None] = lambda _: None,
+) -> Iterator[Subnetwork]:
+    """Train, prune globally, rewind to θ0, repeat: yields the dense model and one per sparsity.
+
+    Each entry of `sparsities` is a share of the **original** number of weights, so
+    steps of 10 % give 10, 20, 30, 40 % (10 % of what is left would give 10, 19,
+    27.1, 34.4 %). `train(model, mask, round)` trains in place and keeps pruned
+    weights at 0. `done(round)` may return a finished round, so that a run that
+    was stopped goes on there.
+    """
+    theta_0, names = parameters(model), prunable(model)
+    total = sum(theta_0[n].size for n in names)
+    mask, before = full_mask(theta_0, names), {n: theta_0[n].copy() for n in names}
+    for number, sparsity in enumerate([0.0, *sparsities]):
+        subnetwork = done(number)
+        if subnetwork is None:
+            rewind(model, theta_0, mask)
+            train(model, as_tensors(mask, theta_0) if number else None, number)
+            trained = parameters(model)
+            theta = trained | {
+                n: np.where(kernels.unpack(mask[n], trained[n].shape), trained[n], before[n])
+                for n in names
+            }
+            subnetwork = Subnetwork(theta, mask, initial, {"sparsity": f"{sparsity:.4f}"})
+        yield subnetwork
+        if number < len(sparsities):
+            before = {n: subnetwork.theta[n] for n in names}
+            mask = kernels.prune_masks(subnetwork.weights, round(sparsities[number] * total))
+
+
+def as_tensors(mask: dict[str, np.ndarray], like: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    """Packed masks as boolean tensors in the shapes of `like`."""
+    return {n: torch.from_numpy(kernels.unpack(b, like[n].shape)) for n, b in mask.items()}
+
+
+def rewind(model: nn.Module, theta_0: dict[str, np.ndarray], mask: dict[str, np.ndarray]) -> None:
+    """Set the model to m ⊙ θ0, in place."""
+    Subnetwork(theta_0, mask, "").load_into(model)
+
+
+def winning_ticket(perplexity: float, full_perplexity: float) -> bool:
+    """Whether a subnetwork is a winning ticket: within 5 % of the full model (paper §4.2)."""
+    return perplexity <= full_perplexity * (1 + WINNING_TICKET)
