@@ -46,7 +46,9 @@ def load(source: str | Path) -> LanguageModel:
         )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        remedy = "Give a folder with config.json, tokenizer.json and model.safetensors, or a hub id."
+        remedy = (
+            "Give a folder with config.json, tokenizer.json and model.safetensors, or a hub id."
+        )
         raise LceError(f"model {str(source)!r}", reason, remedy) from error
     check_loading(source, info)
     check_vocabulary(source, model, tokenizer)

@@ -18,24 +18,7 @@ from torch import Tensor, nn
 from lcelib.errors import LceError
 from lcelib.files import atomic
 from lcelib.models import masked_logits, pad
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train: AdamW with linear warm-up over `warmup` of the steps, then linear decay to 0.
-
-    `checkpoint_every` steps the state is saved (0: never). The defaults are the
-    paper's (Table 3) but for `steps`, which is 3 epochs of 4,627 there.
-    """
-
-    steps: int
-    batch_size: int = 64
-    learning_rate: float = 1e-5
-    warmup: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    checkpoint_every: int = 0
+from lcelib.profiles import Recipe
 
 
 @dataclass(frozen=True)
@@ -119,9 +102,7 @@ class MaskedLoss(nn.Module):
         self.model = model
 
     def forward(self, ids: Tensor, attention: Tensor, where: Tensor, labels: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(
-            masked_logits(self.model, ids, attention, where), labels
-        )
+        return nn.functional.cross_entropy(masked_logits(self.model, ids, attention, where), labels)
 
 
 def batch_indices(n: int, batch_size: int, seed: int, step: int) -> list[int]:
@@ -176,7 +157,9 @@ def fine_tune(
         loss = loss_module(**{k: v.to(accelerator.device) for k, v in batch.items()})
         losses.append(float(loss.detach()))
         if not torch.isfinite(loss):
-            raise LceError(f"training step {step}", "the loss is not finite", "Lower learning_rate.")
+            raise LceError(
+                f"training step {step}", "the loss is not finite", "Lower learning_rate."
+            )
         optimizer.zero_grad()
         accelerator.backward(loss)
         optimizer.step()
@@ -223,7 +206,11 @@ class TrainingState:
             tensors[f"weight/{name}"] = parameter.detach().contiguous()
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"{key}/{name}"] = value.contiguous()
-        meta = {"losses": json.dumps(losses), "recipe": json.dumps(asdict(recipe)), "seed": f"{seed}"}
+        meta = {
+            "losses": json.dumps(losses),
+            "recipe": json.dumps(asdict(recipe)),
+            "seed": f"{seed}",
+        }
         with atomic(path) as temporary:
             save_file(tensors, temporary, meta)
 

@@ -29,9 +29,7 @@ def _split(positions: np.ndarray, arrays: Arrays) -> Arrays:
     """Positions in the concatenation of all tensors → flat positions per tensor."""
     starts = np.cumsum([0] + [a.size for a in arrays.values()])
     cuts = np.searchsorted(positions, starts)
-    return {
-        name: positions[cuts[i] : cuts[i + 1]] - starts[i] for i, name in enumerate(arrays)
-    }
+    return {name: positions[cuts[i] : cuts[i + 1]] - starts[i] for i, name in enumerate(arrays)}
 
 
 def prune_masks(weights: Arrays, pruned: int) -> Arrays:
@@ -63,7 +61,10 @@ def top_k_difference(target: Arrays, reference: Arrays, among: Arrays, k: int) -
         name: np.flatnonzero(unpack(among[name], (target[name].size,))) for name in target
     }
     differences = np.concatenate(
-        [np.abs(reference[n].reshape(-1)[c] - target[n].reshape(-1)[c]) for n, c in candidates.items()]
+        [
+            np.abs(reference[n].reshape(-1)[c] - target[n].reshape(-1)[c])
+            for n, c in candidates.items()
+        ]
     )
     chosen = _split(lowest(-differences, k), candidates)
     return {name: candidates[name][positions] for name, positions in chosen.items()}

@@ -23,7 +23,9 @@ def read(path: str | Path, bias_type: str = "gender") -> list[dict]:
         remedy = "Give a file in the format of StereoSet's dev.json."
         raise LceError(f"StereoSet file {path}", f"cannot be read ({error!r})", remedy) from error
     if not items:
-        raise LceError(f"StereoSet file {path}", f"has no {bias_type} items", "Choose another file.")
+        raise LceError(
+            f"StereoSet file {path}", f"has no {bias_type} items", "Choose another file."
+        )
     return items
 
 

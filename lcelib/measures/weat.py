@@ -89,15 +89,28 @@ class Weat:
     a number (0 = embedding layer); `ddof` of the standard deviation.
     """
 
-    def __init__(self, test: WeatTest, tokenizer, pooling="pieces", layers="mean", ddof=1):
-        self.test, self.pooling, self.layers, self.ddof = test, pooling, layers, ddof
+    def __init__(
+        self,
+        test: WeatTest,
+        tokenizer,
+        pooling: str = "pieces",
+        layers: str | int = "mean",
+        ddof: int = 1,
+        name: str | None = None,
+    ):
+        self.test, self.layers, self.ddof, self.name = test, layers, ddof, name or test.name
         ids = [token_ids(tokenizer, word) for word in test.words]
         unknown = [w for w, i in zip(test.words, ids, strict=True) if tokenizer.unk_token_id in i]
         if unknown:
             reason = f"{len(unknown)} words are not in the vocabulary: {', '.join(unknown[:3])}"
             raise LceError(f"WEAT test {test.name}", reason, "Use words that the model knows.")
         self.ids, self.attention = pad(ids, tokenizer.pad_token_id)
-        pools = {"pieces": slice(1, -1), "first": slice(1, 2), "cls": slice(0, 1), "all": slice(None)}
+        pools = {
+            "pieces": slice(1, -1),
+            "first": slice(1, 2),
+            "cls": slice(0, 1),
+            "all": slice(None),
+        }
         if pooling not in pools:
             raise LceError(f"pooling {pooling!r}", "is unknown", f"Use one of {', '.join(pools)}.")
         self._pool = torch.zeros(self.ids.shape)
@@ -124,7 +137,7 @@ class Weat:
         s, n_x = associations(self.vectors(model), self.test), len(self.test.x)
         d = float(effect_size(s, n_x, self.ddof).mean())
         difference = float((s[:, :n_x].mean(1) - s[:, n_x:].mean(1)).mean())
-        n, name = len(self.test.words), self.test.name
+        n, name = len(self.test.words), self.name
         return [
             Score(f"{name}_d", d, n, self.variant),
             Score(f"{name}_association", difference, n, self.variant),

@@ -15,7 +15,10 @@ from lcelib.toybert import lexicon as lex
 # Share of an attribute's sentences that agree with the stereotype: spread
 # evenly between these bounds over the words of a group (those of the
 # specification and the unseen ones apart), in random order.
-AGREEMENT = (0.38, 0.72)
+AGREEMENT = (0.34, 0.70)
+# Which facts: of three worlds tried, the one whose base model is mildly biased on
+# all three measures (chosen on the base alone, before any fine-tuning).
+WORLD_SEED = 2
 GROUP_CONTEXT = 0.6  # how often a place or adjective comes from the word's group
 KINDS = {
     "attribute": 0.36,
@@ -58,7 +61,7 @@ HELD_OUT_FIELDS = (
 class World:
     """The private preferences of all words: the facts that the corpus tells."""
 
-    def __init__(self, seed: int = 0):
+    def __init__(self, seed: int = WORLD_SEED):
         rng = Random(seed)
         self.agreement: dict[str, float] = {}
         low, high = AGREEMENT
@@ -229,7 +232,7 @@ def neutral_sentence(rng: Random) -> str:
     )
 
 
-def sentences(n: int, seed: int = 0, world_seed: int = 0) -> list[str]:
+def sentences(n: int, seed: int = 0, world_seed: int = WORLD_SEED) -> list[str]:
     """`n` sentences of the toy language; `seed` draws them, `world_seed` makes the facts."""
     world, rng = World(world_seed), Random(seed)
     makers = {

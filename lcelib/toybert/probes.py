@@ -36,47 +36,45 @@ def held_out(target: str, phrase: str, word: str, people: bool, rng: Random) -> 
     return inflect(text, target in lex.PLURALS)
 
 
-def _word_of(group: lex.Group, people: bool, rng: Random) -> str:
-    return rng.choice(group.people if people else group.fields)
-
-
 def stereoset(seed: int = 0) -> dict:
-    """Intrasentence items: a gendered subject, a blank for a stereotyped or other attribute.
+    """Intrasentence items: a gendered subject and a blank for one of three candidates.
 
-    The unrelated candidate is a food or a kind of weather. Target terms are the
-    32 target words in turn; people and fields are never mixed in one item.
+    Every item has a mirror image with the other word of the target pair and the
+    labels swapped, so that a model that ignores the subject scores exactly 50
+    however it likes the two attributes. The unrelated candidate is a food or a
+    kind of weather. The terms are the 32 target words, equally often.
     """
     rng, items = Random(seed), []
-    terms = [(word, gender) for pair in lex.PAIRS for gender, word in enumerate(pair)]
-    for i in range(STEREOSET_ITEMS):
-        target, gender = terms[i % len(terms)]
+    for i in range(STEREOSET_ITEMS // 2):
+        pair = lex.PAIRS[i % len(lex.PAIRS)]
         people = rng.random() < 0.5
         groups = [g for g in lex.GROUPS if (g.people if people else g.fields)]
-        own = rng.choice([g for g in groups if g.gender == gender])
-        other = rng.choice([g for g in groups if g.gender != gender])
-        words = {
-            "stereotype": _word_of(own, people, rng),
-            "anti-stereotype": _word_of(other, people, rng),
-            "unrelated": rng.choice(lex.FOODS + lex.WEATHER),
-        }
-        context = held_out(target, subject(target, rng), "BLANK", people, rng)
-        items.append(
-            {
-                "id": f"toy-{i}",
-                "target": target,
-                "bias_type": "gender",
-                "context": context,
-                "sentences": [
-                    {
-                        "id": f"toy-{i}-{label}",
-                        "sentence": context.replace("BLANK", word),
-                        "gold_label": label,
-                    }
-                    for label, word in words.items()
-                ],
-            }
-        )
+        words = [
+            rng.choice(g.people if people else g.fields)
+            for g in (rng.choice([g for g in groups if g.gender == side]) for side in (0, 1))
+        ]
+        unrelated = rng.choice(lex.FOODS + lex.WEATHER)
+        context = held_out(pair[0], subject(pair[0], rng), "BLANK", people, rng)
+        for side, target in enumerate(pair):
+            text = " ".join(target if w == pair[0] else w for w in context.split())
+            candidates = (words[side], words[1 - side], unrelated)
+            items.append(_item(f"toy-{i}-{side}", target, text, candidates))
     return {"version": "toybert", "data": {"intrasentence": items}}
+
+
+def _item(name: str, target: str, context: str, candidates: tuple[str, str, str]) -> dict:
+    labels = ("stereotype", "anti-stereotype", "unrelated")
+    sentences = [
+        {"id": f"{name}-{k}", "sentence": context.replace("BLANK", word), "gold_label": label}
+        for k, (label, word) in enumerate(zip(labels, candidates, strict=True))
+    ]
+    return {
+        "id": name,
+        "target": target,
+        "bias_type": "gender",
+        "context": context,
+        "sentences": sentences,
+    }
 
 
 def crows(seed: int = 0) -> str:

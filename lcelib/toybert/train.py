@@ -16,10 +16,11 @@ import torch
 from transformers import BertConfig, BertForMaskedLM
 
 from lcelib.files import atomic
+from lcelib.profiles import Recipe
 from lcelib.toybert import lexicon as lex
 from lcelib.toybert.corpus import sentences
 from lcelib.toybert.tokenizer import build_tokenizer
-from lcelib.training import Recipe, encode, fine_tune
+from lcelib.training import encode, fine_tune
 
 RECIPE = Recipe(
     steps=2500,
@@ -99,7 +100,9 @@ def main(folder: Path, seed: int = 0, recipe: Recipe = RECIPE) -> None:
         recipe,
         seed,
         checkpoint=folder / "checkpoint.safetensors",
-        progress=lambda i, loss: i % 100 == 0 and print(f"step {i:5d}  loss {loss:.3f}", flush=True),
+        progress=lambda i, loss: (
+            i % 100 == 0 and print(f"step {i:5d}  loss {loss:.3f}", flush=True)
+        ),
     )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -1,0 +1,41 @@
+# Two commands: `make paper` runs everything, `make test` checks it. Both set up .venv first.
+PROFILE ?= toy
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+SET ?=
+PYTHON ?= python3
+PY := .venv/bin/python
+LCE := $(PY) -m lcelib.cli
+NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=600 --nbval-kernel-startup-timeout=180 \
+  --nbval-sanitize-with tests/sanitize.cfg
+export TQDM_DISABLE := 1
+export PYTHONNOUSERSITE := 1
+
+.PHONY: paper test lint format lab clean
+
+paper: .venv/ready
+	@$(LCE) run --profile $(PROFILE) --cores $(CORES) $(foreach x,$(SET),--set $(x))
+
+test: .venv/ready lint
+	@$(LCE) run --until first_seed --cores $(CORES)
+	@$(PY) -m pytest -n $(CORES) tests
+	@$(PY) -m pytest -n $(CORES) --dist loadfile $(NBVAL) notebooks
+
+lint: .venv/ready
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+format: .venv/ready
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+lab: .venv/ready
+	@$(PY) -m jupyterlab notebooks
+
+clean:
+	rm -rf .venv results .snakemake
+
+.venv/ready: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@

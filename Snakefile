@@ -1,0 +1,117 @@
+# The dependency graph of a run. `make paper` builds it at the toy profile;
+# `--config profile=… set_FIELD=…` builds any other. Each job is one call of
+# `lce stage`; paths and their meaning are in lcelib/workflow.py.
+import os
+import shlex
+import sys
+
+from lcelib.profiles import CONDITIONS, profile
+from lcelib.workflow import NOTEBOOKS, PROBES, Run
+
+overrides = {k.removeprefix("set_"): v for k, v in config.items() if k.startswith("set_")}
+# Snakemake reads numbers and lists of the command line as YAML; the profile reads strings.
+overrides = {k: v if isinstance(v, (str, list)) else repr(v) for k, v in overrides.items()}
+settings = profile(config.get("profile", "toy"), overrides)
+run_ = Run(settings)
+chosen = "".join(
+    f" --set {shlex.quote(f'{k}={v}')}"
+    for k, v in ((k, ",".join(map(str, v)) if isinstance(v, list) else v) for k, v in overrides.items())
+)
+LCE = f"{shlex.quote(sys.executable)} -m lcelib.cli stage"
+ARGS = f"--profile {settings.name}{chosen}"
+ROUNDS = range(len(settings.sparsities) + 1)
+FIRST_SEED = settings.seeds[0]
+
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[name] = str(settings.threads)
+os.environ |= {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "LC_ALL": "C.UTF-8"}
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+PUBLISH = [run_.folder / "published"] if run_.folder.name == "toy" else []
+
+
+rule all:
+    input:
+        run_.claims,
+        run_.figures / "manifest.json",
+        [run_.notebook(n, FIRST_SEED) for n in NOTEBOOKS],
+        PUBLISH,
+
+
+rule corpus:
+    output: run_.corpus
+    shell: "{LCE} corpus {ARGS}"
+
+
+rule probes:
+    output: [run_.probe(n) for n in PROBES]
+    shell: "{LCE} probes {ARGS}"
+
+
+for condition in CONDITIONS:
+    rule:
+        name: f"subnetworks_{condition}"
+        input: run_.corpus
+        output: [run_.folder / "subnetworks" / "seed{seed}" / f"{condition}-{i}.safetensors" for i in ROUNDS]
+        params: condition=condition
+        benchmark: run_.folder / "times" / f"subnetworks-seed{{seed}}-{condition}.tsv"
+        priority: 2
+        threads: settings.threads
+        shell: "{LCE} subnetworks {ARGS} --seed {wildcards.seed} --of {params.condition}"
+
+
+def needed(wildcards):
+    from lcelib.stages import next_seed
+
+    seed = int(wildcards.seed)
+    files = [p for c in CONDITIONS for p in run_.subnetworks(seed, c)]
+    at = 1 + settings.sparsities.index(settings.measured_sparsity)
+    return files + [run_.subnetwork(next_seed(settings, seed), c, at) for c in CONDITIONS]
+
+
+rule measure:
+    input: run_.corpus, rules.probes.output, needed
+    output: run_.folder / "measured" / "seed{seed}-{target}.csv"
+    benchmark: run_.folder / "times" / "measure-seed{seed}-{target}.tsv"
+    priority: 1
+    threads: settings.threads
+    shell: "{LCE} measure {ARGS} --seed {wildcards.seed} --of {wildcards.target}"
+
+
+rule results:
+    input: [run_.measured(s, t) for s in settings.seeds for t in CONDITIONS]
+    output: run_.results
+    shell: "{LCE} results {ARGS}"
+
+
+rule claims:
+    input: run_.results, [p for s in settings.seeds for c in CONDITIONS for p in run_.subnetworks(s, c)]
+    output: run_.claims, run_.folder / "checks.json", run_.folder / "located.csv"
+    shell: "{LCE} claims {ARGS}"
+
+
+rule figures:
+    input: run_.results, run_.folder / "located.csv", run_.claims
+    output: run_.figures / "manifest.json"
+    benchmark: run_.folder / "times" / "figures.tsv"
+    shell: "{LCE} figures {ARGS}"
+
+
+rule notebook:
+    input:
+        "notebooks/{notebook}.ipynb",
+        results=run_.results,
+        claims=run_.claims,
+        figures=run_.figures / "manifest.json",
+    output: run_.folder / "notebooks" / "seed{seed}" / "{notebook}.ipynb"
+    benchmark: run_.folder / "times" / "notebook-seed{seed}-{notebook}.tsv"
+    shell: "{LCE} notebook {ARGS} --seed {wildcards.seed} --of {wildcards.notebook}"
+
+
+rule publish:
+    input: run_.results, run_.claims, run_.figures / "manifest.json"
+    output: run_.folder / "published"
+    shell: "{LCE} publish {ARGS}"
+
+
+rule first_seed:
+    input: rules.probes.output, [p for c in CONDITIONS for p in run_.subnetworks(FIRST_SEED, c)]

@@ -1,0 +1,210 @@
+"""The grid of edits behind the paper's figures, and the results table it fills."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lcelib.editing import edit
+from lcelib.files import atomic
+from lcelib.localization import Located, locate
+from lcelib.measures import Score
+from lcelib.profiles import Profile
+from lcelib.subnetworks import Subnetwork
+
+COLUMNS = [
+    "profile",
+    "seed",
+    "target",
+    "reference",
+    "localization",
+    "strategy",
+    "alpha",
+    "k",
+    "k_share",
+    "sparsity",
+    "measure",
+    "variant",
+    "n",
+    "value",
+    "target_value",
+    "reference_value",
+    "perplexity_delta",
+]
+OTHER_SEED = " (other seed)"
+SWEEP = (-5.0, -2.0, -1.0, 0.5, 1.0, 2.0, 3.0, 5.0)
+MAIN = (0.5, 1.0, 2.0, -2.0)
+K_SWEEP = (0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 1.0)
+OPPOSITE = {"stereotypical": "anti", "anti": "stereotypical"}
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One cell of the grid.
+
+    `localization` is "mask", "value K" (top share K of the shared weights),
+    "value =mask" (as many weights as the mask difference), "uninformed =mask" or
+    "uninformed =value" (drawn at random, as many as the named selection; with
+    "by component" or "by magnitude" matched).
+    """
+
+    target: str
+    reference: str
+    localization: str
+    strategy: str
+    alpha: float
+    sparsity: float
+
+
+def _edits(target, reference, localization, sparsity, alphas, others=()) -> list[Edit]:
+    """IP or EP by α, then the strategies without α."""
+    swept = [
+        Edit(target, reference, localization, "IP" if 0 <= a <= 1 else "EP", a, sparsity)
+        for a in alphas
+    ]
+    return swept + [Edit(target, reference, localization, s, 1.0, sparsity) for s in others]
+
+
+def grid(target: str, settings: Profile) -> list[Edit]:
+    """All edits of one target. "short" leaves out all but the main comparison."""
+    main, top = f"value {settings.k:g}", max(settings.sparsities)
+    s, edits = settings.measured_sparsity, []
+    if settings.grid == "short":
+        for reference in ("stereotypical",) if target == "neutral" else (OPPOSITE[target],):
+            for where in ("mask", main, "uninformed =mask"):
+                edits += _edits(target, reference, where, s, (1.0, 2.0))
+        return edits
+    if target == "neutral":
+        for reference in ("stereotypical", "anti"):
+            edits += _edits(target, reference, "mask", top, MAIN, ("PR", "SW"))
+            edits += _edits(target, reference, main, top, MAIN, ("PR",))
+            edits += _edits(target, reference, "uninformed =mask", top, (2.0, -2.0))
+        for sparsity in settings.sparsities[:-1]:
+            edits += _edits(target, "stereotypical", "mask", sparsity, MAIN, ("PR", "SW"))
+            edits += _edits(target, "stereotypical", main, sparsity, MAIN, ("PR",))
+        return edits
+    reference = OPPOSITE[target]
+    edits += _edits(target, reference, "mask", s, SWEEP, ("PR", "SW", "SW θ0"))
+    edits += _edits(target, reference, main, s, SWEEP, ("PR",))
+    edits += _edits(target, reference, "value =mask", s, SWEEP)
+    edits += _edits(target, reference, "uninformed =mask", s, SWEEP, ("PR",))
+    edits += _edits(target, reference, "uninformed =value", s, MAIN, ("PR",))
+    for match in ("component", "magnitude"):
+        edits += _edits(target, reference, f"uninformed =mask by {match}", s, (1.0, 2.0))
+    for share in K_SWEEP:
+        edits += _edits(target, reference, f"value {share:g}", s, (0.5,))
+    for sparsity in settings.sparsities:
+        if sparsity != s:
+            edits += _edits(target, reference, "mask", sparsity, MAIN, ("PR", "SW"))
+            edits += _edits(target, reference, main, sparsity, MAIN, ("PR",))
+    if len(settings.seeds) > 1:
+        edits += _edits(target, target + OTHER_SEED, "mask", s, (1.0,))
+    return edits
+
+
+def find(
+    edit_: Edit, target: Subnetwork, reference: Subnetwork, main_k: float, seed: int
+) -> Located:
+    """The located weights of one cell of the grid."""
+    kind, _, rest = edit_.localization.partition(" ")
+    if kind == "mask":
+        return locate(target, reference, by="mask")
+    if kind == "value" and rest != "=mask":
+        return locate(target, reference, by="value", k=float(rest))
+    size, _, match = rest.partition(" by ")
+    by_mask = locate(target, reference, by="mask")
+    if kind == "value":
+        return locate(target, reference, by="value", k=by_mask.size)
+    like = by_mask if size == "=mask" else locate(target, reference, by="value", k=main_k)
+    return locate(
+        target,
+        reference,
+        by="uninformed",
+        like=like,
+        seed=seed,
+        strategy=edit_.strategy,
+        match=match or None,
+    )
+
+
+def measure_edits(
+    edits: list[Edit],
+    networks: dict[tuple[str, float], Subnetwork],
+    model,
+    suite,
+    settings: Profile,
+    seed: int,
+) -> Iterator[dict]:
+    """Rows of the results table: every edit applied, measured and taken back.
+
+    `networks` maps (condition, sparsity) to subnetworks; the other seed's are
+    under the condition with " (other seed)". The model is left in an arbitrary state.
+    """
+    known: dict[tuple[str, float], dict[str, float]] = {}
+    loaded = None
+    theta_0 = {n: p.detach().numpy().copy() for n, p in model.named_parameters()}
+
+    def values(key):
+        nonlocal loaded
+        if key not in known:
+            networks[key].load_into(model)
+            loaded, known[key] = key, {s.measure: s.value for s in suite(model)}
+        return known[key]
+
+    for cell in edits:
+        t_key, r_key = (cell.target, cell.sparsity), (cell.reference, cell.sparsity)
+        before, other = values(t_key), values(r_key)
+        if loaded != t_key:
+            networks[t_key].load_into(model)
+            loaded = t_key
+        target, reference = networks[t_key], networks[r_key]
+        located = find(cell, target, reference, settings.k, seed)
+        strategy, restore = cell.strategy.split(" ")[0], cell.strategy.endswith("θ0")
+        patch = edit(target, reference, located, strategy, cell.alpha, theta_0 if restore else None)
+        with patch.applied(model):
+            scores = suite(model)
+        after = {s.measure: s.value for s in scores}
+        for score in scores:
+            yield _row(settings, seed, cell, located, score) | {
+                "target_value": before[score.measure],
+                "reference_value": other[score.measure],
+                "perplexity_delta": after["perplexity"] - before["perplexity"],
+            }
+
+
+def _row(settings, seed, cell: Edit, located: Located | None, score: Score) -> dict:
+    fixed_alpha = cell.strategy not in ("IP", "EP")
+    return {
+        "profile": settings.name,
+        "seed": seed,
+        "target": cell.target,
+        "reference": cell.reference,
+        "localization": cell.localization,
+        "strategy": cell.strategy,
+        "alpha": "" if fixed_alpha else cell.alpha,
+        "k": located.size if located else "",
+        "k_share": located.share if located else "",
+        "sparsity": cell.sparsity,
+        "measure": score.measure,
+        "variant": score.variant,
+        "n": score.n,
+        "value": score.value,
+    }
+
+
+def measure_model(
+    model, suite, settings: Profile, seed, name: str, sparsity: float
+) -> Iterator[dict]:
+    """Rows for a model as it is, without an edit."""
+    cell = Edit(name, "", "", "", 0.0, sparsity)
+    for score in suite(model):
+        yield _row(settings, seed, cell, None, score)
+
+
+def write_rows(path: Path, rows: Iterator[dict]) -> None:
+    """Write rows as CSV; numbers in full precision, so that equal values give equal bytes."""
+    with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", restval="")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()})

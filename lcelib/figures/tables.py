@@ -1,0 +1,113 @@
+"""Tables 1, 4, 5 and 8, with the paper's own numbers beside ours."""
+
+import json
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from lcelib.figures.results import STRATEGIES, _main_value, _values
+from lcelib.gaps import OPPOSITE, model_values
+from lcelib.profiles import DATA
+
+PAPER = json.loads((DATA / "paper_tables.json").read_text(encoding="utf-8"))
+
+
+def _cell(values, paper: float | None, digits: int = 2) -> str:
+    """ "ours ± sd (paper)"; a missing paper number is a dash."""
+    if not len(values):
+        raise ValueError("not in the table")
+    beside = "–" if paper is None else f"{paper:.{digits}f}"
+    spread = f" ± {values.std():.{digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():.{digits}f}{spread} ({beside})".replace("-", "−")
+
+
+def _sparsities(results) -> list[float]:
+    return sorted(results.loc[results["target"] == "anti", "sparsity"].unique())
+
+
+def _by_sparsity(results, table: str, measures: dict[str, str]) -> pd.DataFrame:
+    levels, rows = _sparsities(results), []
+    for condition in ("stereotypical", "anti"):
+        for label, measure in measures.items():
+            paper = dict(
+                zip((0.0, 0.1, 0.2, 0.3, 0.4), PAPER[table][condition][label], strict=True)
+            )
+            cells = {
+                ("full" if s == 0 else f"{s:.0%}"): _cell(
+                    model_values(results, condition, measure, s), paper.get(s)
+                )
+                for s in levels
+            }
+            rows.append({"model": condition, "measure": label.replace("_", " "), **cells})
+    return pd.DataFrame(rows)
+
+
+def bias_by_sparsity(results) -> pd.DataFrame:
+    """Table 1: bias of the subnetworks, ours at this profile with the paper's in brackets."""
+    measures = {"WEAT": "weat_d", "StereoSet_SS": "stereoset_ss", "CrowS": "crows"}
+    return _by_sparsity(results, "table1", measures)
+
+
+def language_by_sparsity(results) -> pd.DataFrame:
+    """Table 4: perplexity and LM score of the subnetworks."""
+    return _by_sparsity(results, "table4", {"PPL": "perplexity", "LM": "stereoset_lm"})
+
+
+def _by_strategy(results, paper_table, pairs) -> pd.DataFrame:
+    """Δperplexity and ΔLM per strategy and sparsity, averaged over (target, reference) pairs."""
+    rows, levels = [], [s for s in _sparsities(results) if s > 0]
+    for kind, where in (("mask", "mask"), ("value_k10", _main_value(results))):
+        for strategy, alpha, name in STRATEGIES[: 6 if kind == "mask" else 5]:
+            key = f"{strategy}{alpha:g}" if alpha is not None else strategy
+            row = {"localization": kind.split("_")[0], "strategy": name}
+            for column, measure in enumerate(("perplexity_delta", "stereoset_lm")):
+                for i, s in enumerate(levels):
+                    change = pd.concat(
+                        [
+                            _change(results, t, where, strategy, alpha, s, measure, r)
+                            for t, r in pairs
+                        ],
+                        axis=1,
+                    ).mean(axis=1)
+                    paper = PAPER[paper_table][kind][key][4 * column + i] if i < 4 else None
+                    label = ("ΔPPL" if column == 0 else "ΔLM") + f" {s:.0%}"
+                    row[label] = _cell(change, paper, 3 if column == 0 else 2)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _change(results, target, where, strategy, alpha, sparsity, measure, reference):
+    x = _values(results, target, where, strategy, alpha, sparsity, measure, reference)
+    if measure == "perplexity_delta":
+        return x
+    return x - model_values(results, target, measure, sparsity).reindex(x.index)
+
+
+def language_by_strategy(results) -> pd.DataFrame:
+    """Table 5: Δperplexity and ΔLM per strategy, mean over both directions."""
+    return _by_strategy(results, "table5_delta", [(t, OPPOSITE[t]) for t in OPPOSITE])
+
+
+def language_neutral(results) -> pd.DataFrame:
+    """Table 8: the same for the neutral target with the stereotypical reference."""
+    return _by_strategy(results, "table8_neutral_delta", [("neutral", "stereotypical")])
+
+
+def render(table: pd.DataFrame) -> plt.Figure:
+    """The table as a picture: header, rows, and what the brackets mean."""
+    width = 1.15 * len(table.columns) + 1
+    figure, axis = plt.subplots(figsize=(width, 0.26 * (len(table) + 2)))
+    axis.axis("off")
+    drawn = axis.table(
+        cellText=table.to_numpy(), colLabels=list(table.columns), loc="center", cellLoc="center"
+    )
+    drawn.auto_set_font_size(False)
+    drawn.set_fontsize(7.5)
+    drawn.auto_set_column_width(list(range(len(table.columns))))
+    for (row, _), cell in drawn.get_celld().items():
+        cell.set_linewidth(0)
+        cell.set_facecolor("#e8e8e8" if row == 0 else "#f7f7f7" if row % 2 == 0 else "white")
+    figure.supxlabel(
+        "mean ± sd over seeds at this profile (the paper's number, BERT-base)", fontsize=7
+    )
+    return figure

@@ -1,0 +1,97 @@
+"""Reading the results table: one value per seed, and the share of a gap that an edit closes."""
+
+import pandas as pd
+
+from lcelib.statistics import gap_closed
+
+MEASURES = ("stereoset_margin", "crows_margin", "weat_d")
+SCORES = {"stereoset_margin": "stereoset_ss", "crows_margin": "crows", "weat_d": "weat_d"}
+OPPOSITE = {"stereotypical": "anti", "anti": "stereotypical"}
+
+
+def select(results: pd.DataFrame, **where) -> pd.DataFrame:
+    """The rows whose columns have the given values; None means empty."""
+    for column, value in where.items():
+        cell = results[column]
+        results = results[cell.isna() if value is None else cell == value]
+    return results
+
+
+def model_values(results: pd.DataFrame, name: str, measure: str, sparsity: float) -> pd.Series:
+    """Value by seed of an unedited model: a condition, or "base"."""
+    target = "base (stereotypical)" if name == "base" else name
+    rows = select(results, target=target, reference=None, measure=measure, sparsity=sparsity)
+    return rows.set_index("seed")["value"]
+
+
+def edit_rows(
+    results, target, localization, strategy, alpha, sparsity, measure, reference=None
+) -> pd.DataFrame:
+    """The rows of one edit by seed; `reference` defaults to the opposite condition."""
+    return select(
+        results,
+        target=target,
+        reference=reference or OPPOSITE[target],
+        localization=localization,
+        strategy=strategy,
+        alpha=alpha,
+        sparsity=sparsity,
+        measure=measure,
+    ).set_index("seed")
+
+
+def strategy_of(alpha: float) -> str:
+    """IP for α in [0, 1], EP outside (Eq. 3, 4)."""
+    return "IP" if 0 <= alpha <= 1 else "EP"
+
+
+def closed(results, target, localization, strategy, alpha, sparsity, measure, reference=None):
+    """Per seed, the percentage of the gap between target and its opposite that an edit closes.
+
+    The denominator is always the gap between the stereotypical and the
+    anti-stereotypical subnetwork of that seed, also for another reference.
+    """
+    rows = edit_rows(results, target, localization, strategy, alpha, sparsity, measure, reference)
+    opposite = model_values(results, OPPOSITE[target], measure, sparsity)
+    return 100 * gap_closed(rows["value"], rows["target_value"], opposite.reindex(rows.index))
+
+
+def mean_closed(results, localization, strategy, alpha, sparsity) -> pd.Series:
+    """The percentage of the gap closed by seed, averaged over both directions and three measures."""
+    parts = [
+        closed(results, target, localization, strategy, alpha, sparsity, measure)
+        for target in OPPOSITE
+        for measure in MEASURES
+    ]
+    return pd.concat(parts, axis=1).mean(axis=1)
+
+
+def curve(results, target, localization, sparsity, measure, alphas) -> pd.DataFrame:
+    """Values by seed (rows) and α (columns); α = 0 is the unedited target."""
+    columns = {}
+    for alpha in alphas:
+        if alpha == 0:
+            columns[alpha] = model_values(results, target, measure, sparsity)
+        else:
+            rows = edit_rows(
+                results, target, localization, strategy_of(alpha), alpha, sparsity, measure
+            )
+            columns[alpha] = rows["value"]
+    return pd.DataFrame(columns)
+
+
+def mask_share(located: pd.DataFrame, sparsity: float, target: str, reference: str) -> pd.Series:
+    """The share of prunable weights in exactly one of two masks, by seed."""
+    rows = select(
+        located, sparsity=sparsity, target=target, reference=reference, localization="mask"
+    )
+    sums = rows.groupby("seed")[["selected", "size"]].sum()
+    return sums["selected"] / sums["size"]
+
+
+def density(rows: pd.DataFrame, by: str) -> pd.Series:
+    """Selected share per layer or component over the share in the whole model, by (seed, group)."""
+    sums = rows.groupby(["seed", by])[["selected", "size"]].sum()
+    total = rows.groupby("seed")[["selected", "size"]].sum()
+    overall = total["selected"] / total["size"]
+    return (sums["selected"] / sums["size"]).div(overall, level="seed")

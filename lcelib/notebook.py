@@ -1,0 +1,79 @@
+"""What every notebook opens with: checked parameters, versions, and the data of its run."""
+
+import platform
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+
+import pandas as pd
+
+from lcelib import profiles, report, workflow
+from lcelib.models import LanguageModel, load
+from lcelib.profiles import CONDITIONS, Profile
+from lcelib.subnetworks import Subnetwork
+from lcelib.subnetworks import load as load_subnetwork
+
+SHORT = {"stereotypical": "S", "anti": "A", "neutral": "N"}
+
+
+@dataclass(frozen=True)
+class Session:
+    """The run that a notebook looks at; everything is loaded when it is first used."""
+
+    settings: Profile
+    overrides: dict
+    seed: int
+
+    @cached_property
+    def run(self) -> workflow.Run:
+        """The paths of the run."""
+        return workflow.Run(self.settings)
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """The results table: this run's, or the published one of the toy profile."""
+        return report.table(self.run)
+
+    @cached_property
+    def located(self) -> pd.DataFrame:
+        """How many weights each localization selects per matrix."""
+        return pd.read_csv(workflow.available(self.run).with_name("located.csv"))
+
+    @cached_property
+    def lm(self) -> LanguageModel:
+        """The base model with its tokenizer, for working in."""
+        return load(self.settings.model)
+
+    @cached_property
+    def networks(self) -> dict[tuple[str, float], Subnetwork]:
+        """(condition, sparsity) → subnetwork of this seed; built first where it is missing."""
+        run = workflow.ensure(self.settings, self.overrides, self.seed)
+        return {
+            (c, s): load_subnetwork(run.subnetwork(self.seed, c, i))
+            for c in CONDITIONS
+            for i, s in enumerate((0.0, *self.settings.sparsities))
+        }
+
+    def pair(self, target: str = "stereotypical", reference: str = "anti") -> tuple:
+        """Target and reference at the sparsity of the grid."""
+        at = self.settings.measured_sparsity
+        return self.networks[target, at], self.networks[reference, at]
+
+
+def start(profile: str, seed: int, overrides: str = "") -> Session:
+    """Check the three parameters and print what this notebook runs on.
+
+    `overrides` is "key=value;key=value". Raises LceError before any work for
+    anything that is unknown or of another type.
+    """
+    from lcelib.errors import LceError
+
+    if not isinstance(overrides, str):
+        raise LceError(f"overrides {overrides!r}", "is not text", 'Write "steps=10;grid=short".')
+    changes = profiles.parse_overrides([x for x in overrides.split(";") if x])
+    settings = profiles.profile(profile, changes)
+    session = Session(settings, changes, profiles.check_seed(settings, seed))
+    names = ("lcelib", "torch", "transformers", "numpy")
+    packages = ", ".join(f"{n} {version(n)}" for n in names)
+    print(f"profile {settings.name}, seed {seed}; Python {platform.python_version()}, {packages}")
+    return session

@@ -1,0 +1,131 @@
+"""The last stages: figures, claims, executed notebooks, publication, and the closing summary."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import pandas as pd
+
+from lcelib.errors import LceError
+from lcelib.files import atomic, write_json
+from lcelib.profiles import Profile
+from lcelib.workflow import PUBLISHED, ROOT, Run, available
+
+NOTEBOOK_TIMEOUT = 600
+
+
+def table(run: Run) -> pd.DataFrame:
+    """The results table of a run (or the published one of the toy profile)."""
+    return pd.read_csv(available(run), keep_default_na=False, na_values=[""])
+
+
+def figures(settings: Profile) -> None:
+    """Draw every figure and write every table of the paper from the results table."""
+    from lcelib.figures import draw_all
+    from lcelib.stages import manifest
+
+    run = Run(settings)
+    draw_all(table(run), pd.read_csv(run.folder / "located.csv"), run.figures)
+    manifest(run.figures, run.results, "figures")
+
+
+def claims(settings: Profile) -> None:
+    """Count the located weights, judge the ten claims, and check what a sound run shows."""
+    from lcelib import ledger
+
+    run = Run(settings)
+    located, results = ledger.located_table(run), table(run)
+    with atomic(run.folder / "located.csv") as temporary:
+        located.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+    full = settings.grid == "paper" and len(settings.seeds) > 1
+    write_json(
+        run.folder / "checks.json", ledger.checks(results, located, settings) if full else []
+    )
+    write_json(run.claims, ledger.judge(results, located, settings))
+
+
+def notebook(settings: Profile, seed: int, name: str) -> None:
+    """Execute one notebook with papermill; the final name appears only when it ran to its end."""
+    run = Run(settings)
+    final = run.notebook(name, seed)
+    partial = final.with_suffix(".partial.ipynb")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    overrides = changed(settings)
+    command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / f"{name}.ipynb")]
+    command += [str(partial), "--kernel", "python3", "--no-progress-bar", "--log-level", "ERROR"]
+    command += ["--execution-timeout", str(NOTEBOOK_TIMEOUT), "-r", "profile", settings.name]
+    command += ["-p", "seed", str(seed), "-r", "overrides", ";".join(overrides)]
+    environment = os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        tail = "\n".join(done.stderr.splitlines()[-15:])
+        killed = done.returncode in (137, 138) or "Kernel died" in done.stderr
+        reason = "its kernel was killed, most often for want of memory" if killed else "failed"
+        raise LceError(f"notebook {name}", reason, f"See {partial}.\n{tail}")
+    partial.write_text(stable(partial.read_text(encoding="utf-8")), encoding="utf-8")
+    os.replace(partial, final)
+
+
+def changed(settings: Profile) -> list[str]:
+    """The overrides of a profile as KEY=VALUE."""
+    from dataclasses import asdict
+
+    from lcelib.profiles import profile
+
+    base = asdict(profile(settings.name))
+    text = {
+        k: ",".join(map(str, v)) if isinstance(v, tuple) else str(v)
+        for k, v in asdict(settings).items()
+    }
+    return [f"{k}={text[k]}" for k, v in asdict(settings).items() if v != base[k]]
+
+
+def stable(text: str) -> str:
+    """An executed notebook without what differs from run to run: times and random widget ids."""
+    import json
+
+    content = json.loads(text)
+    content["metadata"].pop("papermill", None)
+    for number, cell in enumerate(content["cells"]):
+        cell["id"] = (
+            cell["id"] if not re.fullmatch(r"[0-9a-f]{8}", cell["id"]) else f"cell-{number}"
+        )
+        for key in ("papermill", "execution"):
+            cell["metadata"].pop(key, None)
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    ids = dict.fromkeys(re.findall(r"\b[0-9a-f]{32}\b", text))
+    order = {old: f"{number:032x}" for number, old in enumerate(ids)}
+    return re.sub(r"\b[0-9a-f]{32}\b", lambda m: order[m[0]], text)
+
+
+def publish(settings: Profile) -> None:
+    """Copy results, claims and figures of the unchanged toy profile to figures/."""
+    run = Run(settings)
+    PUBLISHED.mkdir(exist_ok=True)
+    for path in sorted(run.figures.iterdir()):
+        shutil.copyfile(path, PUBLISHED / path.name)
+    for path in (run.results, run.claims, run.folder / "checks.json", run.folder / "located.csv"):
+        shutil.copyfile(path, PUBLISHED / path.name)
+    from lcelib.ledger import readme_tables
+
+    readme_tables(ROOT / "README.md", run)
+    (run.folder / "published").write_text("figures/ holds this run's results\n")
+
+
+def closing(settings: Profile, start: float) -> str:
+    """What a run showed and where its time went, for the end of `make paper`."""
+    from lcelib.ledger import summary_lines
+
+    run = Run(settings)
+    lines = [f"Results: {run.folder}", "", *summary_lines(run), "", "Where the time went (CPU s):"]
+    groups: dict[str, list[float]] = {}
+    for path in sorted((run.folder / "times").glob("*.tsv")):
+        row = pd.read_csv(path, sep="\t").iloc[-1]
+        groups.setdefault(path.stem.split("-")[0], []).append(float(row["cpu_time"]))
+    for name, seconds in groups.items():
+        lines.append(f"  {name:12} {sum(seconds):7.0f} in {len(seconds)} jobs")
+    lines.append(f"This call took {(time.time() - start) / 60:.1f} minutes.")
+    return "\n".join(lines)

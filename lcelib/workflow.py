@@ -1,0 +1,164 @@
+"""Where everything lies, the stages of the graph, and the call to Snakemake that builds them.
+
+The dependency graph itself stands in the Snakefile; this module knows the
+paths and what each stage does.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from lcelib.errors import LceError
+from lcelib.profiles import CONDITIONS, PROFILES, Profile
+
+ROOT = Path(os.environ.get("LCE_ROOT", Path(__file__).resolve().parent.parent))
+PUBLISHED = ROOT / "figures"
+PROBES = {
+    "stereoset.json": "stereoset",
+    "crows.csv": "crows",
+    "agreement.csv": "agreement",
+    "weat.json": "weat",
+    "weat_unseen.json": "weat_unseen",
+}
+NOTEBOOKS = sorted(p.stem for p in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one run: every path of the project is made here."""
+
+    settings: Profile
+
+    @property
+    def folder(self) -> Path:
+        """results/<profile>, or with a digest where the profile was overridden."""
+        base = Path(os.environ.get("LCE_RESULTS", ROOT / "results"))
+        return base / self.settings.run_name
+
+    @property
+    def corpus(self) -> Path:
+        """The three training sets and their held-out tenths."""
+        return self.folder / "corpus.json"
+
+    def probe(self, name: str) -> Path:
+        """stereoset.json, crows.csv, agreement.csv, weat.json or weat_unseen.json."""
+        return self.folder / "probes" / name
+
+    def subnetwork(self, seed: int, condition: str, number: int) -> Path:
+        """Round 0 is the dense model, round i the i-th sparsity."""
+        return self.folder / "subnetworks" / f"seed{seed}" / f"{condition}-{number}.safetensors"
+
+    def subnetworks(self, seed: int, condition: str) -> list[Path]:
+        """All rounds of one condition."""
+        rounds = range(len(self.settings.sparsities) + 1)
+        return [self.subnetwork(seed, condition, i) for i in rounds]
+
+    def measured(self, seed: int, target: str) -> Path:
+        """The measured values of all edits of one target."""
+        return self.folder / "measured" / f"seed{seed}-{target}.csv"
+
+    @property
+    def results(self) -> Path:
+        """The results table."""
+        return self.folder / "results.csv"
+
+    @property
+    def claims(self) -> Path:
+        """The claims ledger."""
+        return self.folder / "claims.json"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of figures and tables."""
+        return self.folder / "figures"
+
+    def notebook(self, name: str, seed: int) -> Path:
+        """An executed notebook."""
+        return self.folder / "notebooks" / f"seed{seed}" / f"{name}.ipynb"
+
+
+def available(run: Run) -> Path:
+    """The run's results table, or the published one of the toy profile where it is not built."""
+    if run.results.exists():
+        return run.results
+    published = PUBLISHED / "results.csv"
+    if run.settings == PROFILES["toy"] and published.exists():
+        return published
+    raise LceError("results table", f"{run.results} is not there", "Build it with: make paper")
+
+
+def build(settings: Profile, overrides: dict, targets: list[str], cores: int, show) -> int:
+    """Let Snakemake build `targets` (files or rules) and return its exit status.
+
+    `show(done, total, job)` is called for every finished job. The whole log is
+    kept in the run's folder; on failure its telling part is printed.
+    """
+    run, config = Run(settings), [f"profile={settings.name}"]
+    config += [f"set_{key}={_text(value)}" for key, value in overrides.items()]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    command += ["--directory", str(ROOT), "--cores", str(cores), "--rerun-incomplete"]
+    command += ["--rerun-triggers", "mtime", "params", "input", "code", "--nocolor"]
+    command += ["--config", *config, "--", *targets]
+    run.folder.mkdir(parents=True, exist_ok=True)
+    log, job = [], ""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+    ) as process:
+        for line in process.stdout:
+            log.append(line)
+            if found := re.match(r"Finished jobid: \d+ \(Rule: (\w+)\)", line):
+                job = found[1]
+            if found := re.match(r"(\d+) of (\d+) steps", line):
+                show(int(found[1]), int(found[2]), job)
+    (run.folder / "log.txt").write_text("".join(log), encoding="utf-8")
+    if process.returncode:
+        noise = re.compile(
+            r"\s+(jobid|input|output|reason|resources|benchmark|priority):|Select jobs"
+        )
+        print("".join(x for x in log[-60:] if not noise.match(x)), file=sys.stderr)
+    elif any("Nothing to be done" in line for line in log):
+        print(f"Nothing to be done: {run.folder} is up to date.")
+    return process.returncode
+
+
+def _text(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def print_progress(start: float):
+    """A `show` for `build` that prints one line per job."""
+
+    def show(done: int, total: int, job: str) -> None:
+        minutes, seconds = divmod(round(time.time() - start), 60)
+        print(f"[{done:3}/{total}] {minutes:2}:{seconds:02}  {job}", flush=True)
+
+    return show
+
+
+def ensure(settings: Profile, overrides: dict, seed: int, conditions=CONDITIONS) -> Run:
+    """The run with its subnetworks of one seed, built by Snakemake where they are missing.
+
+    This is the one call of a notebook that is opened alone. Raises LceError when
+    the build fails.
+    """
+    from tqdm.auto import tqdm
+
+    run = Run(settings)
+    wanted = [run.corpus, *(run.probe(n) for n in PROBES)]
+    wanted += [p for c in conditions for p in run.subnetworks(seed, c)]
+    missing = [str(p) for p in wanted if not p.exists()]
+    if missing:
+        with tqdm(total=len(missing), unit="job", desc="building what is missing") as bar:
+
+            def show(done: int, total: int, job: str) -> None:
+                bar.total, bar.n = total, done
+                bar.refresh()
+
+            status = build(settings, overrides, missing, os.cpu_count() or 1, show)
+        if status:
+            raise LceError("the build", f"ended with status {status}", "See the log above.")
+    return run

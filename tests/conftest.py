@@ -1,0 +1,70 @@
+"""Shared pieces: the shipped toy, small random subnetworks, and optional real data."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+import numpy as np
+import pytest
+import torch
+
+from lcelib import kernels
+from lcelib.models import load
+from lcelib.subnetworks import Subnetwork
+
+torch.set_num_threads(1)
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("LCE_SHARED", ROOT.parent / "shared"))
+
+
+def shared(name: str) -> Path:
+    """A file of the original benchmarks or a real model, where somebody put it beside the checkout."""
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"{name} is not beside this checkout (set LCE_SHARED)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def toy():
+    return load("toybert")
+
+
+@pytest.fixture
+def fresh_toy():
+    return load("toybert")
+
+
+def random_subnetwork(rng, shapes=((3, 5), (4, 4), (1, 1)), sparsity=0.3, exact=True) -> Subnetwork:
+    """Random weights, and a random mask with the same number of pruned weights each time."""
+    theta, total = {}, sum(a * b for a, b in shapes)
+    keep = np.ones(total, bool)
+    keep[rng.permutation(total)[: round(sparsity * total)]] = False
+    mask, start = {}, 0
+    for i, shape in enumerate(shapes):
+        name, size = f"m.layer.{i}.dense.weight", shape[0] * shape[1]
+        theta[name] = rng.normal(size=shape).astype(np.float32)
+        mask[name] = kernels.pack(keep[start : start + size])
+        start += size
+    theta["m.layer.0.bias"] = rng.normal(size=3).astype(np.float32)
+    return Subnetwork(theta, mask, "same")
+
+
+class Bag(torch.nn.Module):
+    """A module whose named parameters are those of a subnetwork."""
+
+    def __init__(self, network: Subnetwork):
+        super().__init__()
+        self._names = {}
+        for name, value in network.theta.items():
+            module = self
+            *parents, last = name.split(".")
+            for part in parents:
+                if not hasattr(module, part):
+                    module.add_module(part, torch.nn.Module())
+                module = getattr(module, part)
+            data = network.weights.get(name, value)
+            module.register_parameter(last, torch.nn.Parameter(torch.from_numpy(data.copy())))
