@@ -8,12 +8,11 @@ from importlib.metadata import version
 import pandas as pd
 
 from lcelib import profiles, report, workflow
+from lcelib.ledger import read as read_ledger
 from lcelib.models import LanguageModel, load
 from lcelib.profiles import CONDITIONS, Profile
 from lcelib.subnetworks import Subnetwork
 from lcelib.subnetworks import load as load_subnetwork
-
-SHORT = {"stereotypical": "S", "anti": "A", "neutral": "N"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,21 @@ class Session:
     def lm(self) -> LanguageModel:
         """The base model with its tokenizer, for working in."""
         return load(self.settings.model)
+
+    @cached_property
+    def work(self) -> LanguageModel:
+        """A second copy of the model, to load subnetworks into beside the base."""
+        return load(self.settings.model)
+
+    @cached_property
+    def ledger(self) -> list[dict]:
+        """The claims ledger."""
+        return read_ledger(self.run)[0]
+
+    @cached_property
+    def checks(self) -> list[dict]:
+        """The checks of a sound run."""
+        return read_ledger(self.run)[1]
 
     @cached_property
     def networks(self) -> dict[tuple[str, float], Subnetwork]:

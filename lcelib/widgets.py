@@ -91,3 +91,11 @@ def mask_at_alpha(
     """[MASK] predictions of the patched model at strength α; the patch is taken back after."""
     with patch.scale(alpha).applied(lm.model):
         return bars(predict(lm, sentence, top), f"α = {alpha:g}")
+
+
+def patched_words(
+    lm: LanguageModel, patch: Patch, sentence: str, words: list[str], alpha: float
+) -> pd.Series:
+    """p(word) at [MASK] with the patch at strength α; the static twin of a slider."""
+    with patch.scale(alpha).applied(lm.model):
+        return word_probabilities(lm, sentence, words)

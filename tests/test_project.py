@@ -1,0 +1,178 @@
+"""The environment, the command line, and that published files are what they say."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from lcelib.errors import LceError
+from lcelib.files import atomic, sha256
+from lcelib.models import check_finite, load
+from lcelib.profiles import PROFILES, check_seed, parse_overrides, profile
+
+
+def pins(path):
+    return set(re.findall(r"^\s*(?:- )?([a-z0-9-]+==[\w.]+)$", path.read_text(), re.M))
+
+
+def test_both_environments_pin_the_same():
+    wanted = pins(ROOT / "requirements.txt")
+    assert pins(ROOT / "environment.yml") == wanted
+    assert "torch==2.13.0" in wanted
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.split(r"[><=]", d)[0] for d in declared}
+    assert names <= {p.split("==")[0] for p in wanted}
+
+
+def lce(*arguments, cwd=None, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "lcelib.cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd or ROOT,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+SPEC = 'name = "x"\npairs = [["woman", "man"]]\nattributes_1 = ["{0}"]\nattributes_2 = ["zebra"]\n'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--profile", "toyy"], "toyy"),
+        (["--set", "sedes=1"], "sedes"),
+        (["--set", "steps=1e-5"], "whole number"),
+        (["--set", "steps=-3"], "whole number"),
+        (["--set", "steps=false"], "whole number"),
+        (["--set", "sparsities=0.3,0.1"], "sparsities"),
+        (["--set", "seeds=1,1"], "seeds"),
+        (["--set", "k=2"], "k is not valid"),
+        (["--set", "steps"], "no ="),
+        (["--set", "stereoset=/absent.json"], "absent.json"),
+        (["--set", "model=/absent"], "/absent"),
+        (["--set", "bias_spec={spec}"], "attributes_1"),
+    ],
+)
+def test_bad_input_is_refused_in_three_lines_before_any_work(arguments, says, tmp_path):
+    spec = tmp_path / "spec.toml"
+    spec.write_text(SPEC.format("yak"))
+    arguments = [a.format(spec=spec) for a in arguments]
+    done = lce("run", *arguments, LCE_RESULTS=str(tmp_path / "results"))
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 3
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path, fresh_toy):
+    folder = tmp_path / "model"
+    fresh_toy.model.save_pretrained(folder)
+    fresh_toy.tokenizer.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    for change, says in (
+        ({"num_hidden_layers": 5}, "missing"),
+        ({"num_hidden_layers": 3}, "extra"),
+        ({"intermediate_size": 256}, "shape|size mismatch"),
+        ({"vocab_size": 100}, "shape|size mismatch|rows"),
+    ):
+        (folder / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(LceError, match=says) as error:
+            load(folder)
+        assert len(str(error.value).splitlines()) <= 3
+    (folder / "config.json").write_text(json.dumps(config))
+    load(folder)
+
+
+def test_weights_that_are_not_finite_are_named(fresh_toy):
+    weight = fresh_toy.model.bert.encoder.layer[0].output.dense.weight
+    weight.data[0, :3] = float("nan")
+    with pytest.raises(LceError, match=r"3 weights of .*layer\.0\.output\.dense\.weight"):
+        check_finite("model", dict(fresh_toy.model.named_parameters()))
+
+
+def test_a_pickled_checkpoint_is_not_read(tmp_path, fresh_toy):
+    import pickle
+
+    fresh_toy.model.save_pretrained(tmp_path)
+    fresh_toy.tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "canary"), "w"))
+
+    (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(LceError):
+        load(tmp_path)
+    assert not (tmp_path / "canary").exists()
+
+
+def test_overrides_are_read_by_type():
+    found = profile("toy", parse_overrides(["seeds=0,3", "learning_rate=1e-4", "grid=short"]))
+    assert (found.seeds, found.learning_rate, found.grid) == ((0, 3), 1e-4, "short")
+    assert found.run_name != "toy"
+    assert profile("toy", {"steps": str(PROFILES["toy"].steps)}).run_name == "toy"
+    for bad in (True, "0", 99):
+        with pytest.raises(LceError):
+            check_seed(found, bad)
+
+
+def test_a_file_is_complete_or_absent(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text("old")
+
+    def fail():
+        with atomic(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_help_is_quick_and_loads_no_torch():
+    code = "import sys, lcelib.cli, lcelib; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_published_claims_follow_from_the_published_table():
+    """claims.json and checks.json, recomputed from results.csv alone, are the published ones."""
+    from lcelib import ledger
+
+    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    located = pd.read_csv(ROOT / "figures/located.csv")
+    toy = PROFILES["toy"]
+    claims = json.loads((ROOT / "figures/claims.json").read_text())
+    assert ledger.judge(results, located, toy) == claims
+    assert len(claims) == 10
+    checks = json.loads((ROOT / "figures/checks.json").read_text())
+    assert ledger.checks(results, located, toy) == checks
+    assert set(results["seed"]) == set(toy.seeds)
+
+
+def test_the_manifest_names_every_figure_and_its_bytes():
+    manifest = json.loads((ROOT / "figures/manifest.json").read_text())
+    data = sha256(ROOT / "figures/results.csv")
+    for name, entry in manifest.items():
+        assert sha256(ROOT / "figures" / name) == entry["sha256"], name
+        assert entry["data"] == data
+    for stem in [*(f"figure{i}" for i in range(1, 8)), *(f"table{i}" for i in (1, 4, 5, 8))]:
+        assert {f"{stem}.png", f"{stem}.pdf"} <= set(manifest)
+
+
+def test_the_readmes_ledger_is_the_published_one():
+    text = (ROOT / "README.md").read_text()
+    for claim in json.loads((ROOT / "figures/claims.json").read_text()):
+        line = next(x for x in text.splitlines() if x.startswith(f"| {claim['id']} |"))
+        assert claim["ours"] in line
+        assert f"**{claim['verdict']}**" in line
