@@ -6,7 +6,7 @@ import shlex
 import sys
 
 from lcelib.profiles import CONDITIONS, profile
-from lcelib.workflow import NOTEBOOKS, PROBES, Run
+from lcelib.workflow import PROBES, Run, notebooks
 
 overrides = {k.removeprefix("set_"): v for k, v in config.items() if k.startswith("set_")}
 # Snakemake reads numbers and lists of the command line as YAML; the profile reads strings.
@@ -33,17 +33,19 @@ rule all:
     input:
         run_.claims,
         run_.figures / "manifest.json",
-        [run_.notebook(n, FIRST_SEED) for n in NOTEBOOKS],
+        [run_.notebook(n, FIRST_SEED) for n in notebooks(settings)],
         PUBLISH,
 
 
 rule corpus:
     output: run_.corpus
+    params: profile=repr(settings)
     shell: "{LCE} corpus {ARGS}"
 
 
 rule probes:
     output: [run_.probe(n) for n in PROBES]
+    params: profile=repr(settings)
     shell: "{LCE} probes {ARGS}"
 
 
@@ -52,7 +54,7 @@ for condition in CONDITIONS:
         name: f"subnetworks_{condition}"
         input: run_.corpus
         output: [run_.folder / "subnetworks" / "seed{seed}" / f"{condition}-{i}.safetensors" for i in ROUNDS]
-        params: condition=condition
+        params: condition=condition, profile=repr(settings)
         benchmark: run_.folder / "times" / f"subnetworks-seed{{seed}}-{condition}.tsv"
         priority: 2
         threads: settings.threads
@@ -71,6 +73,7 @@ def needed(wildcards):
 rule measure:
     input: run_.corpus, rules.probes.output, needed
     output: run_.folder / "measured" / "seed{seed}-{target}.csv"
+    params: profile=repr(settings)
     benchmark: run_.folder / "times" / "measure-seed{seed}-{target}.tsv"
     priority: 1
     threads: settings.threads

@@ -95,3 +95,43 @@ def density(rows: pd.DataFrame, by: str) -> pd.Series:
     total = rows.groupby("seed")[["selected", "size"]].sum()
     overall = total["selected"] / total["size"]
     return (sums["selected"] / sums["size"]).div(overall, level="seed")
+
+
+def label(localization: str, strategy: str, alpha: float | None) -> str:
+    """A readable name of an edit: "mask, EP α=2"."""
+    return f"{localization}, {strategy}" + ("" if alpha is None else f" α={alpha:g}")
+
+
+def closed_table(results, cells, sparsity, measures=MEASURES) -> pd.DataFrame:
+    """Mean percentage of the gap closed: edits (rows) by target and measure (columns).
+
+    `cells` are (localization, strategy, alpha); alpha is None for PR and SW.
+    """
+    return pd.DataFrame(
+        {
+            label(*cell): {
+                (target, m): closed(results, target, *cell, sparsity, m).mean()
+                for target in OPPOSITE
+                for m in measures
+            }
+            for cell in cells
+        }
+    ).T
+
+
+def model_table(results, names, measures, sparsity=0.0) -> pd.DataFrame:
+    """Means over seeds of unedited models: measures (rows) by model (columns)."""
+    return pd.DataFrame(
+        {n: {m: model_values(results, n, m, sparsity).mean() for m in measures} for n in names}
+    )
+
+
+def edit_table(results, target, cells, sparsity, measure, reference=None) -> pd.DataFrame:
+    """Means over seeds of value, target, reference and Δperplexity: one row per edit in `cells`."""
+    columns = ["target_value", "value", "reference_value", "perplexity_delta"]
+    rows = {}
+    for cell in cells:
+        found = edit_rows(results, target, *cell, sparsity, measure, reference)
+        if len(found):
+            rows[label(*cell)] = found[columns].mean()
+    return pd.DataFrame(rows).T

@@ -31,6 +31,13 @@ class Located:
         """Located weights as a share of the prunable ones."""
         return self.size / self.total
 
+    def overlap(self, other: "Located") -> int:
+        """The number of weights that both have located."""
+        none = np.empty(0, np.int64)
+        return sum(
+            len(np.intersect1d(p, other.positions.get(n, none))) for n, p in self.positions.items()
+        )
+
     def restrict(self, keep: Callable[[int, str], bool]) -> "Located":
         """The located weights in the components for which `keep(layer, component)` holds."""
         kept = {n: p for n, p in self.positions.items() if keep(*component(n))}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
+from transformers.utils import logging
 
 from lcelib.errors import LceError
 
@@ -37,6 +38,7 @@ def load(source: str | Path) -> LanguageModel:
     are missing, extra or of another shape, for NaN or Inf, and for a tokenizer
     larger than the embedding.
     """
+    logging.disable_progress_bar()
     place = TOYBERT if str(source) == "toybert" else source
     try:
         tokenizer = AutoTokenizer.from_pretrained(place)

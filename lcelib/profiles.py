@@ -55,11 +55,11 @@ class Profile:
     seeds: tuple[int, ...] = (0, 1, 2, 3)
     sparsities: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4)
     measured_sparsity: float = 0.3
-    max_pairs: int = 3000
+    max_pairs: int = 2500
     mask_rate_spec: float = 0.3
     mask_rate_other: float = 0.148
     mask_rate_neutral: float = 0.15
-    steps: int = 120
+    steps: int = 100
     batch_size: int = 64
     learning_rate: float = 1.8e-4
     weight_decay: float = 0.0

@@ -77,12 +77,21 @@ def word_probabilities(lm: LanguageModel, sentence: str, words: list[str]) -> pd
 def bars(probabilities: pd.Series, title: str = "") -> str:
     """Probabilities as labelled bars in HTML."""
     rows = "".join(
-        f"<tr><td style='text-align:right'>{escape(str(word))}</td><td style='width:14em'>"
+        f"<tr><td style='text-align:right'>{escape(str(word))}</td><td style='width:8em'>"
         f"<div style='background:#0072B2;height:0.9em;width:{100 * p:.1f}%'></div></td>"
         f"<td>{100 * p:.1f} %</td></tr>"
         for word, p in probabilities.items()
     )
     return f"<b>{escape(title)}</b><table>{rows}</table>"
+
+
+def side_by_side(predictions: dict[str, pd.Series]) -> str:
+    """Several models' predictions beside each other."""
+    cells = (
+        f"<td style='vertical-align:top;padding-right:1em'>{bars(p, name)}</td>"
+        for name, p in predictions.items()
+    )
+    return f"<table><tr>{''.join(cells)}</tr></table>"
 
 
 def mask_at_alpha(

@@ -4,6 +4,7 @@ The dependency graph itself stands in the Snakefile; this module knows the
 paths and what each stage does.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -24,7 +25,6 @@ PROBES = {
     "weat.json": "weat",
     "weat_unseen.json": "weat_unseen",
 }
-NOTEBOOKS = sorted(p.stem for p in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,16 @@ class Run:
     def notebook(self, name: str, seed: int) -> Path:
         """An executed notebook."""
         return self.folder / "notebooks" / f"seed{seed}" / f"{name}.ipynb"
+
+
+def notebooks(settings: Profile) -> list[str]:
+    """The notebooks that this profile's grid has the data for (metadata: lcelib.grid)."""
+    names = []
+    for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
+        needs = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("lcelib", {})
+        if needs.get("grid", settings.grid) == settings.grid:
+            names.append(path.stem)
+    return names
 
 
 def available(run: Run) -> Path:

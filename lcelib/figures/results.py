@@ -108,6 +108,7 @@ def share_sweep(results, located) -> plt.Figure:
             level = model_values(results, target, measure, sparsity).mean()
             axis.axhline(level, color=colour, ls="--", lw=0.8)
         axis.axhline(UNBIASED[measure], color="black", ls=":", lw=0.8)
+        axis.margins(y=0.12)
         axis.set(xlabel="k, % of shared weights", ylabel=LABELS[measure])
     _direction_legend(figure)
     return figure
@@ -128,15 +129,21 @@ def alpha_sweep(results, located) -> plt.Figure:
                 face = "white" if where.startswith("uninformed") else colour
                 axis.errorbar(
                     alphas, [c.mean() for c in columns], yerr=[c.std() for c in columns],
-                    marker=marker, ms=3.5, mfc=face, color=colour, ls=line, lw=1, label=where,
+                    marker=marker, ms=3.5, mfc=face, color=colour, ls=line, lw=1,
                 )  # fmt: skip
             axis.axhline(UNBIASED[measure], color="black", ls=":", lw=0.8)
             axis.set_title(LABELS[measure] if row == 0 else "", fontsize=9)
         axes[row, 0].set_ylabel(ARROW[target], color=colour)
     figure.supxlabel("α", fontsize=9)
     names = {"value =mask": "value, as many", "uninformed =mask": "uninformed, as many"}
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, [names.get(x, x) for x in labels], loc="outside upper center", ncols=3)
+    handles = [
+        plt.Line2D(
+            [], [], color="black", marker=marker, ls=line, label=names.get(where, where),
+            mfc="white" if where.startswith("uninformed") else "black",
+        )
+        for where, (marker, line) in looks.items()
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
     return figure
 
 

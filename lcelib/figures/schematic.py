@@ -38,7 +38,14 @@ def _matrix(axis, values, title, edge="black", chosen=(), pruned=None, old=None)
         face = "#dddddd" if grey else "#fff1b8" if changed else "white"
         axis.add_patch(plt.Rectangle((column, 3 - row), 1, 1, fc=face, ec="#999999", lw=0.6))
         text = "0" if value == 0 else f"{value:g}".replace("-", "−")
-        axis.text(column + 0.5, 3.5 - row, text, ha="center", va="center", fontsize=8)
+        axis.text(
+            column + 0.5,
+            3.5 - row,
+            text,
+            ha="center",
+            va="center",
+            fontsize=8 if len(text) < 4 else 6.5,
+        )
     for i in chosen:
         row, column = divmod(i, 4)
         axis.add_patch(
@@ -56,7 +63,7 @@ def two_steps(results, located) -> plt.Figure:
     patch = edit(target, reference, found, "IP", 1.0)
     edited = target.weights[NAME].copy()
     kernels.write_at(edited, found.positions[NAME], patch.changes[NAME].new)
-    figure, axes = plt.subplots(1, 4, figsize=(WIDTH, 2.3))
+    figure, axes = plt.subplots(1, 4, figsize=(WIDTH, 2.5))
     marks = found.positions[NAME]
     _matrix(axes[0], target.weights[NAME], "target\n(stereotypical)", pruned=KEEP_TARGET)
     _matrix(
@@ -78,6 +85,7 @@ def two_steps(results, located) -> plt.Figure:
         marks,
         old=target.weights[NAME],
     )
+    figure.get_layout_engine().set(rect=(0, 0, 1, 0.96))
     figure.supxlabel("grey: pruned (counts as 0)    frame: located    yellow: changed", fontsize=8)
     return figure
 

@@ -39,6 +39,7 @@ def style() -> None:
 
 def save(figure: plt.Figure, path: Path) -> None:
     """Write PNG (200 dpi) and PDF without dates, so that equal figures are equal bytes."""
-    figure.savefig(path.with_suffix(".png"), dpi=200, metadata={"Software": None})
-    figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+    tight = {"bbox_inches": "tight", "pad_inches": 0.05}
+    figure.savefig(path.with_suffix(".png"), dpi=200, metadata={"Software": None}, **tight)
+    figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None}, **tight)
     plt.close(figure)

@@ -1,6 +1,7 @@
 """Tables 1, 4, 5 and 8, with the paper's own numbers beside ours."""
 
 import json
+import re
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -16,9 +17,10 @@ def _cell(values, paper: float | None, digits: int = 2) -> str:
     """ "ours ± sd (paper)"; a missing paper number is a dash."""
     if not len(values):
         raise ValueError("not in the table")
-    beside = "–" if paper is None else f"{paper:.{digits}f}"
+    beside = "–" if paper is None else f"{paper + 0.0:.{digits}f}"
     spread = f" ± {values.std():.{digits}f}" if len(values) > 1 else ""
-    return f"{values.mean():.{digits}f}{spread} ({beside})".replace("-", "−")
+    text = f"{values.mean():.{digits}f}{spread} ({beside})"
+    return re.sub(r"-(0\.0+\b)", r"\1", text).replace("-", "−")
 
 
 def _sparsities(results) -> list[float]:
@@ -33,7 +35,7 @@ def _by_sparsity(results, table: str, measures: dict[str, str]) -> pd.DataFrame:
                 zip((0.0, 0.1, 0.2, 0.3, 0.4), PAPER[table][condition][label], strict=True)
             )
             cells = {
-                ("full" if s == 0 else f"{s:.0%}"): _cell(
+                ("full" if s == 0 else f"{100 * s:g} %"): _cell(
                     model_values(results, condition, measure, s), paper.get(s)
                 )
                 for s in levels
@@ -70,7 +72,7 @@ def _by_strategy(results, paper_table, pairs) -> pd.DataFrame:
                         axis=1,
                     ).mean(axis=1)
                     paper = PAPER[paper_table][kind][key][4 * column + i] if i < 4 else None
-                    label = ("ΔPPL" if column == 0 else "ΔLM") + f" {s:.0%}"
+                    label = ("ΔPPL" if column == 0 else "ΔLM") + f" {100 * s:g} %"
                     row[label] = _cell(change, paper, 3 if column == 0 else 2)
             rows.append(row)
     return pd.DataFrame(rows)
@@ -95,7 +97,7 @@ def language_neutral(results) -> pd.DataFrame:
 
 def render(table: pd.DataFrame) -> plt.Figure:
     """The table as a picture: header, rows, and what the brackets mean."""
-    width = 1.15 * len(table.columns) + 1
+    width = 1.3 * len(table.columns) + 1
     figure, axis = plt.subplots(figsize=(width, 0.26 * (len(table) + 2)))
     axis.axis("off")
     drawn = axis.table(

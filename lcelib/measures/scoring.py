@@ -8,7 +8,7 @@ import torch
 
 from lcelib.models import masked_logits, pad
 
-TOKENS_PER_BATCH = 2048
+TOKENS_PER_BATCH = 1024
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from lcelib.toybert.corpus import (
     subject,
 )
 
-STEREOSET_ITEMS, CROWS_PAIRS, AGREEMENT_PAIRS = 480, 480, 240
+STEREOSET_ITEMS, CROWS_PAIRS, AGREEMENT_PAIRS = 416, 410, 160
 INJECTED = [
     (group, word) for group in lex.GROUPS for word in group.people + group.fields
 ]  # the attributes of the bias specification
