@@ -104,7 +104,6 @@ rule notebook:
         "notebooks/{notebook}.ipynb",
         results=run_.results,
         claims=run_.claims,
-        figures=run_.figures / "manifest.json",
     output: run_.folder / "notebooks" / "seed{seed}" / "{notebook}.ipynb"
     benchmark: run_.folder / "times" / "notebook-seed{seed}-{notebook}.tsv"
     shell: "{LCE} notebook {ARGS} --seed {wildcards.seed} --of {wildcards.notebook}"

@@ -68,7 +68,8 @@ def stage(
 
     Example: lce stage subnetworks --seed 0 --of anti
     """
-    from lcelib import report, stages
+    from lcelib import report, stages, workflow
+    from lcelib.files import lock
 
     settings = profile(profile_name, parse_overrides(set_))
     arguments = [] if seed is None else [check_seed(settings, seed)]
@@ -79,7 +80,9 @@ def stage(
     } | {f.__name__: f for f in (report.figures, report.claims, report.notebook, report.publish)}
     if name not in functions:
         raise LceError(f"stage {name!r}", "is unknown", f"Known: {', '.join(functions)}.")
-    functions[name](settings, *arguments)
+    path = workflow.Run(settings).folder / "locks" / "-".join([name, *map(str, arguments)])
+    with lock(path, f"waiting for another process at {name} …"):
+        functions[name](settings, *arguments)
 
 
 def main() -> None:

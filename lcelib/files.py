@@ -1,5 +1,6 @@
 """Files that are complete or absent, and their hashes."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +20,22 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def lock(path: Path, waiting: str) -> Iterator[int]:
+    """Hold a lock file, waiting for its holder (and saying so); the system frees it at any death.
+
+    Yields the file descriptor: a child process that inherits it holds the lock too.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(waiting, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
 
 
 def write_json(path: Path, value: object) -> None:

@@ -18,7 +18,8 @@ GRIDS = ("paper", "short")
 class Recipe:
     """How to train: AdamW with linear warm-up over `warmup` of the steps, then linear decay to 0.
 
-    `checkpoint_every` steps the state is saved (0: never). The defaults are the
+    Sentences of like length go together within `bucket` batches (0: never);
+    every `checkpoint_every` steps the state is saved (0: never). The defaults are the
     paper's (Table 3) but for `steps`, which is 3 epochs of 4,627 there.
     """
 
@@ -29,6 +30,7 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
+    bucket: int = 0
     checkpoint_every: int = 0
 
 
@@ -100,6 +102,7 @@ class Profile:
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
+            bucket=8,
             checkpoint_every=self.checkpoint_every,
         )
 

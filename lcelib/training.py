@@ -105,12 +105,24 @@ class MaskedLoss(nn.Module):
         return nn.functional.cross_entropy(masked_logits(self.model, ids, attention, where), labels)
 
 
-def batch_indices(n: int, batch_size: int, seed: int, step: int) -> list[int]:
-    """The sentences of one step: epochs are permutations drawn from (seed, epoch)."""
-    per_epoch = max(n // batch_size, 1)
+def batch_indices(
+    lengths: Sequence[int], batch_size: int, seed: int, step: int, bucket: int = 0
+) -> list[int]:
+    """The sentences of one step: epochs are permutations drawn from (seed, epoch).
+
+    With `bucket`, sentences are grouped by length within stretches of that many
+    batches, which saves the padding, and the order of the batches is drawn again.
+    """
+    per_epoch = max(len(lengths) // batch_size, 1)
     epoch, place = divmod(step, per_epoch)
-    order = torch.randperm(n, generator=generator(seed, 1, epoch))
-    return order[place * batch_size : (place + 1) * batch_size].tolist()
+    rng = generator(seed, 1, epoch)
+    order = torch.randperm(len(lengths), generator=rng).tolist()
+    if bucket:
+        for start in range(0, len(order), bucket * batch_size):
+            stretch = slice(start, start + bucket * batch_size)
+            order[stretch] = sorted(order[stretch], key=lambda i: lengths[i])
+        place = int(torch.randperm(per_epoch, generator=rng)[place])
+    return order[place * batch_size : (place + 1) * batch_size]
 
 
 def fine_tune(
@@ -147,10 +159,11 @@ def fine_tune(
     collate, state = PreferentialMasking(tokenizer, text), TrainingState(model, optimizer)
     losses = state.restore(checkpoint, recipe, seed)
     _apply(mask, model)
+    lengths = [len(ids) for ids in text.ids]
     share = slice(accelerator.process_index, None, accelerator.num_processes)
     for step in range(len(losses), recipe.steps):
         torch.manual_seed(int(torch.randint(2**31, (), generator=generator(seed, 2, step))))
-        indices = batch_indices(len(text), recipe.batch_size, seed, step)[share]
+        indices = batch_indices(lengths, recipe.batch_size, seed, step, recipe.bucket)[share]
         batch = collate(indices, generator(seed, 3, step, accelerator.process_index))
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * schedule(step, recipe)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lcelib.errors import LceError
+from lcelib.files import lock
 from lcelib.profiles import CONDITIONS, PROFILES, Profile
 
 ROOT = Path(os.environ.get("LCE_ROOT", Path(__file__).resolve().parent.parent))
@@ -110,14 +111,22 @@ def build(settings: Profile, overrides: dict, targets: list[str], cores: int, sh
     run, config = Run(settings), [f"profile={settings.name}"]
     config += [f"set_{key}={_text(value)}" for key, value in overrides.items()]
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    command += ["--directory", str(ROOT), "--cores", str(cores), "--rerun-incomplete"]
+    command += ["--directory", str(ROOT), "--cores", str(cores), "--rerun-incomplete", "--nolock"]
     command += ["--rerun-triggers", "mtime", "params", "input", "code", "--nocolor"]
     command += ["--config", *config, "--", *targets]
-    run.folder.mkdir(parents=True, exist_ok=True)
     log, job = [], ""
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
-    ) as process:
+    with (
+        # Snakemake's own lock would outlive a kill; this one does not.
+        lock(run.folder / ".lock", f"waiting for another run in {run.folder} …") as held,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
+            pass_fds=(held,),
+        ) as process,
+    ):
         for line in process.stdout:
             log.append(line)
             if found := re.match(r"Finished jobid: \d+ \(Rule: (\w+)\)", line):

@@ -21,7 +21,7 @@ from lcelib.errors import LceError
 from lcelib.models import component, prunable
 from lcelib.profiles import DATA, Recipe
 from lcelib.toybert.corpus import sentences
-from lcelib.training import PreferentialMasking, encode, fine_tune, generator, schedule
+from lcelib.training import PreferentialMasking, batch_indices, encode, fine_tune, generator, schedule
 
 SPEC = read_spec(DATA / "gender.toml")
 RECIPE = Recipe(steps=6, batch_size=8, learning_rate=1e-3, checkpoint_every=2)
@@ -161,6 +161,19 @@ def test_a_loss_that_is_not_finite_stops_at_that_step(toy, text, fresh_toy):
             fresh_toy.model, toy.tokenizer, text, RECIPE, 0, progress=lambda s, _: seen.append(s)
         )
     assert seen == []
+
+
+@pytest.mark.parametrize("bucket", [0, 1, 4])
+def test_every_epoch_uses_every_sentence_once_in_another_order(bucket):
+    lengths = [i % 7 for i in range(100)]
+    epochs = [
+        [batch_indices(lengths, 10, 0, 10 * e + i, bucket) for i in range(10)] for e in range(2)
+    ]
+    for batches in epochs:
+        assert sorted(i for b in batches for i in b) == list(range(100))
+    assert epochs[0] != epochs[1]
+    assert batch_indices(lengths, 10, 1, 0, bucket) != epochs[0][0]
+    assert len(batch_indices(lengths[:3], 10, 0, 5, bucket)) == 3  # fewer sentences than a batch
 
 
 def test_the_learning_rate_rises_and_falls_linearly():
