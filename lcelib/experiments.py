@@ -91,7 +91,7 @@ def grid(target: str, settings: Profile) -> list[Edit]:
     edits += _edits(target, reference, "uninformed =value", s, MAIN, ("PR",))
     for match in ("component", "magnitude"):
         edits += _edits(target, reference, f"uninformed =mask by {match}", s, (1.0, 2.0))
-    for share in K_SWEEP:
+    for share in (k for k in K_SWEEP if k != settings.k):
         edits += _edits(target, reference, f"value {share:g}", s, (0.5,))
     for sparsity in settings.sparsities:
         if sparsity != s:
@@ -127,49 +127,63 @@ def find(
     )
 
 
-def measure_edits(
-    edits: list[Edit],
+def measure_all(
+    target: str,
     networks: dict[tuple[str, float], Subnetwork],
     model,
     suite,
     settings: Profile,
     seed: int,
 ) -> Iterator[dict]:
-    """Rows of the results table: every edit applied, measured and taken back.
+    """Rows of the results table: the base model, one condition's subnetworks, and all its edits.
 
-    `networks` maps (condition, sparsity) to subnetworks; the other seed's are
-    under the condition with " (other seed)". The model is left in an arbitrary state.
+    `model` is the base model, `networks` maps (condition, sparsity) to subnetworks;
+    the other seed's are under the condition with " (other seed)". Every network
+    is measured once; every edit is applied, measured and taken back.
     """
-    known: dict[tuple[str, float], dict[str, float]] = {}
-    loaded = None
-    theta_0 = {n: p.detach().numpy().copy() for n, p in model.named_parameters()}
+    theta_0 = {n: p.detach().cpu().numpy().copy() for n, p in model.named_parameters()}
+    base = _unedited(f"base ({target})", 0.0)
+    yield from (_row(settings, seed, base, None, score) for score in suite(model))
+    known: dict[tuple[str, float], list[Score]] = {}
 
-    def values(key):
-        nonlocal loaded
+    def scores(key: tuple[str, float]) -> list[Score]:
         if key not in known:
             networks[key].load_into(model)
-            loaded, known[key] = key, {s.measure: s.value for s in suite(model)}
+            known[key] = suite(model)
         return known[key]
 
-    for cell in edits:
-        t_key, r_key = (cell.target, cell.sparsity), (cell.reference, cell.sparsity)
-        before, other = values(t_key), values(r_key)
-        if loaded != t_key:
-            networks[t_key].load_into(model)
-            loaded = t_key
-        target, reference = networks[t_key], networks[r_key]
-        located = find(cell, target, reference, settings.k, seed)
-        strategy, restore = cell.strategy.split(" ")[0], cell.strategy.endswith("θ0")
-        patch = edit(target, reference, located, strategy, cell.alpha, theta_0 if restore else None)
+    for sparsity in sorted(s for c, s in networks if c == target):
+        cell = _unedited(target, sparsity)
+        own = scores((target, sparsity))
+        yield from (_row(settings, seed, cell, None, score) for score in own)
+    for cell in grid(target, settings):
+        ours, theirs = (cell.target, cell.sparsity), (cell.reference, cell.sparsity)
+        before, other = ({s.measure: s.value for s in scores(key)} for key in (ours, theirs))
+        networks[ours].load_into(model)
+        located = find(cell, networks[ours], networks[theirs], settings.k, seed)
+        strategy, _, restore = cell.strategy.partition(" ")
+        patch = edit(
+            networks[ours],
+            networks[theirs],
+            located,
+            strategy,
+            cell.alpha,
+            theta_0 if restore else None,
+        )
         with patch.applied(model):
-            scores = suite(model)
-        after = {s.measure: s.value for s in scores}
-        for score in scores:
+            after = suite(model)
+        perplexity = next(s.value for s in after if s.measure == "perplexity")
+        for score in after:
             yield _row(settings, seed, cell, located, score) | {
                 "target_value": before[score.measure],
                 "reference_value": other[score.measure],
-                "perplexity_delta": after["perplexity"] - before["perplexity"],
+                "perplexity_delta": perplexity - before["perplexity"],
             }
+
+
+def _unedited(name: str, sparsity: float) -> Edit:
+    """The cell of a model as it is."""
+    return Edit(name, "", "", "", 0.0, sparsity)
 
 
 def _row(settings, seed, cell: Edit, located: Located | None, score: Score) -> dict:
@@ -190,15 +204,6 @@ def _row(settings, seed, cell: Edit, located: Located | None, score: Score) -> d
         "n": score.n,
         "value": score.value,
     }
-
-
-def measure_model(
-    model, suite, settings: Profile, seed, name: str, sparsity: float
-) -> Iterator[dict]:
-    """Rows for a model as it is, without an edit."""
-    cell = Edit(name, "", "", "", 0.0, sparsity)
-    for score in suite(model):
-        yield _row(settings, seed, cell, None, score)
 
 
 def write_rows(path: Path, rows: Iterator[dict]) -> None:

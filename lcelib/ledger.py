@@ -16,6 +16,7 @@ from lcelib.profiles import CONDITIONS
 from lcelib.statistics import Summary, summary
 from lcelib.workflow import PUBLISHED, Run
 
+MET = {True: "met    ", False: "NOT MET", None: "       "}
 UNTESTABLE = "cannot be tested at this profile"
 
 
@@ -110,7 +111,7 @@ def checks(r: pd.DataFrame, m: pd.DataFrame, s) -> list[dict]:
 
     def row(name, summary_, threshold, met):
         ours = summary_ if isinstance(summary_, str) else str(summary_)
-        return {"check": name, "ours": ours, "threshold": threshold, "met": bool(met)}
+        return {"check": name, "ours": ours, "threshold": threshold, "met": met and bool(met)}
 
     def share(localization, strategy, alpha, bound):
         x = summary(mean_closed(r, localization, strategy, alpha, at))
@@ -128,6 +129,7 @@ def checks(r: pd.DataFrame, m: pd.DataFrame, s) -> list[dict]:
         row("S above base above A in the mean, three measures", _yes(ordered), "yes", ordered),
         row("S above A in every seed, three measures", _yes(every), "yes", every),
         row("d(S) − d(A)", gap_d, "≥ 0.8", gap_d.mean >= 0.8),
+        row("S − A in the scores: SS, CrowS", _score_gaps(r, at), "shown beside", None),
         row("S–A masks differ, % of weights", summary(100 * mask), "≤ 1.2", mask.mean() <= 0.012),
         row(
             "two seeds' masks differ, % of weights", summary(100 * null_mask), "shown beside", True
@@ -164,6 +166,11 @@ def checks(r: pd.DataFrame, m: pd.DataFrame, s) -> list[dict]:
         ),
         row("LM score, lowest of the three models", summary(lm), "≥ 85", lm.mean() >= 85),
     ]
+
+
+def _score_gaps(r, at: float) -> str:
+    """The gap between S and A in the 0–100 scores."""
+    return "; ".join(f"{k} {summary(_gap(r, k, at))}" for k in ("stereoset_ss", "crows"))
 
 
 def _null(r, at: float) -> Summary:
@@ -219,7 +226,7 @@ def summary_lines(run: Run) -> list[str]:
     if tests:
         lines += ["", "Checks (mean over seeds [95 % interval]):"]
         lines += [
-            f"  {'met    ' if t['met'] else 'NOT MET'} {t['check']}: {t['ours']} (threshold {t['threshold']})"
+            f"  {MET[t['met']]} {t['check']}: {t['ours']} (threshold {t['threshold']})"
             for t in tests
         ]
     return lines

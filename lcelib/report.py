@@ -120,12 +120,15 @@ def closing(settings: Profile, start: float) -> str:
     from lcelib.ledger import summary_lines
 
     run = Run(settings)
-    lines = [f"Results: {run.folder}", "", *summary_lines(run), "", "Where the time went (CPU s):"]
-    groups: dict[str, list[float]] = {}
+    lines = [f"Results: {run.folder}", "", *summary_lines(run), "", "Where the time went:"]
+    groups: dict[str, list[pd.Series]] = {}
     for path in sorted((run.folder / "times").glob("*.tsv")):
         row = pd.read_csv(path, sep="\t").iloc[-1]
-        groups.setdefault(path.stem.split("-")[0], []).append(float(row["cpu_time"]))
-    for name, seconds in groups.items():
-        lines.append(f"  {name:12} {sum(seconds):7.0f} in {len(seconds)} jobs")
+        groups.setdefault(path.stem.split("-")[0], []).append(row)
+    for name, rows in groups.items():
+        seconds, memory = sum(r["s"] for r in rows), max(float(r["max_rss"]) for r in rows)
+        lines.append(
+            f"  {name:12} {seconds:6.0f} s in {len(rows)} jobs, at most {memory:.0f} MB each"
+        )
     lines.append(f"This call took {(time.time() - start) / 60:.1f} minutes.")
     return "\n".join(lines)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lcelib.corpus import Corpus, Counterfactual, build_corpus, read_spec, split_sentences
 from lcelib.errors import LceError
-from lcelib.experiments import OTHER_SEED, grid, measure_edits, measure_model, write_rows
+from lcelib.experiments import OTHER_SEED, measure_all, write_rows
 from lcelib.files import sha256, write_json
 from lcelib.profiles import CONDITIONS, Profile
 from lcelib.workflow import PROBES, Run
@@ -160,15 +160,8 @@ def measure(settings: Profile, seed: int, target: str) -> None:
         path = run.subnetwork(next_seed(settings, seed), condition, at)
         networks[condition + OTHER_SEED, settings.measured_sparsity] = sn.load(path)
 
-    def rows():
-        yield from measure_model(lm.model, ready, settings, seed, f"base ({target})", 0.0)
-        edits = grid(target, settings)
-        yield from measure_edits(edits, networks, lm.model, ready, settings, seed)
-        for sparsity in sparsities:
-            networks[target, sparsity].load_into(lm.model)
-            yield from measure_model(lm.model, ready, settings, seed, target, sparsity)
-
-    write_rows(run.measured(seed, target), rows())
+    rows = measure_all(target, networks, lm.model, ready, settings, seed)
+    write_rows(run.measured(seed, target), rows)
 
 
 def next_seed(settings: Profile, seed: int) -> int:

@@ -21,7 +21,14 @@ from lcelib.errors import LceError
 from lcelib.models import component, prunable
 from lcelib.profiles import DATA, Recipe
 from lcelib.toybert.corpus import sentences
-from lcelib.training import PreferentialMasking, batch_indices, encode, fine_tune, generator, schedule
+from lcelib.training import (
+    PreferentialMasking,
+    batch_indices,
+    encode,
+    fine_tune,
+    generator,
+    schedule,
+)
 
 SPEC = read_spec(DATA / "gender.toml")
 RECIPE = Recipe(steps=6, batch_size=8, learning_rate=1e-3, checkpoint_every=2)
