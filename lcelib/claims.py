@@ -85,7 +85,8 @@ def masks_differ(r, m, s):
     null = mask_share(m, s.measured_sparsity, "stereotypical", "stereotypical (other seed)")
     kept = 1 - s.measured_sparsity
     jaccard = float(((kept - null / 2) / (kept + null / 2)).mean())
-    ours = f"{ours_share.mean:.2f} % differ; Jaccard of two seeds {jaccard:.3f}"
+    seeds = f"{jaccard:.3f}" if np.isfinite(jaccard) else "not measured (one seed)"
+    ours = f"{ours_share.mean:.2f} % differ; Jaccard of two seeds {seeds}"
     full = ours_share.mean <= 0.5 and jaccard > 0.98
     return ours, ours_share, _verdict(full, ours_share.mean <= 1.2)
 

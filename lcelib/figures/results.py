@@ -199,8 +199,11 @@ def neutral_target(results, located) -> plt.Figure:
 
 def _main_value(results) -> str:
     """The value-based localization that has a PR edit: the profile's k."""
-    rows = select(results, strategy="PR")
-    return next(n for n in rows["localization"].unique() if n.startswith("value "))
+    names = select(results, strategy="PR")["localization"].unique()
+    found = [name for name in names if name.startswith("value ")]
+    if not found:
+        raise ValueError("this grid has no value-based pruning")
+    return found[0]
 
 
 def _direction_legend(figure, extra: str | None = None) -> None:
