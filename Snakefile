@@ -62,12 +62,10 @@ for condition in CONDITIONS:
 
 
 def needed(wildcards):
-    from lcelib.stages import next_seed
-
     seed = int(wildcards.seed)
     files = [p for c in CONDITIONS for p in run_.subnetworks(seed, c)]
     at = 1 + settings.sparsities.index(settings.measured_sparsity)
-    return files + [run_.subnetwork(next_seed(settings, seed), c, at) for c in CONDITIONS]
+    return files + [run_.subnetwork(settings.other_seed(seed), c, at) for c in CONDITIONS]
 
 
 rule measure:

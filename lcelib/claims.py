@@ -18,10 +18,11 @@ from lcelib.gaps import (
     edit_rows,
     mask_share,
     mean_closed,
+    model_gap,
     model_values,
     select,
 )
-from lcelib.statistics import Summary, summary
+from lcelib.statistics import Summary, summary, yes_no
 from lcelib.subnetworks import WINNING_TICKET
 
 SHOWS, PART, NOT = "shows", "shows in part", "does not show"
@@ -57,7 +58,7 @@ def separate(r: pd.DataFrame, m: pd.DataFrame, s) -> tuple[str, Summary, str]:
     every = all((gap[k] > 0).all() for k in MEASURES)
     d = summary(gap["weat_d"])
     full = order and every and d.mean >= 0.8
-    ours = f"d(S) − d(A) = {d.mean:.2f}; S above A on all three in every seed: {_yes(every)}"
+    ours = f"d(S) − d(A) = {d.mean:.2f}; S above A on all three in every seed: {yes_no(every)}"
     return ours, d, _verdict(full, all(g.mean() > 0 for g in gap.values()))
 
 
@@ -71,7 +72,7 @@ def tickets(r, m, s):
             worst = max(worst, float(ratio.max()))
             excess.append(ratio)
     top = max(s.sparsities)
-    kept = [_gap(r, k, top).mean() / _gap(r, k, 0.0).mean() for k in MEASURES]
+    kept = [model_gap(r, k, top).mean() / model_gap(r, k, 0.0).mean() for k in MEASURES]
     ours = f"perplexity at most {100 * worst:+.1f} %; {100 * min(kept):.0f} % of the gap kept"
     interval = summary(100 * pd.concat(excess, axis=1).max(axis=1))
     ticket = worst <= WINNING_TICKET
@@ -132,7 +133,7 @@ def monotone_in_alpha(r, m, s):
         "value"
     ]
     d = summary(end)
-    ours = f"monotone on [−2, 3]: {_yes(ok)}; value-based S at α = 2: d = {d.mean:.2f}"
+    ours = f"monotone on [−2, 3]: {yes_no(ok)}; value-based S at α = 2: d = {d.mean:.2f}"
     return ours, d, _verdict(ok and d.mean <= 0, ok)
 
 
@@ -195,19 +196,9 @@ def neutral_target(r, m, s):
     return ours, d, _verdict(all(down), down[-1])
 
 
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
-
-
 def main_value(settings) -> str:
     """The name of the value-based localization at the profile's k."""
     return f"value {settings.k:g}"
-
-
-def _gap(r, measure: str, sparsity: float) -> pd.Series:
-    return model_values(r, "stereotypical", measure, sparsity) - model_values(
-        r, "anti", measure, sparsity
-    )
 
 
 def _strategies(s):
@@ -288,7 +279,7 @@ CLAIMS = (
     Claim(
         8,
         "With sparsity mask-based edits get stronger, value-based weaker",
-        "App., Fig. 8 ff.",
+        "stated in the text",
         "share of the gap by IP(1) rises for mask and falls for value; in part: one",
         sparsity_trend,
     ),

@@ -24,6 +24,14 @@ def model_values(results: pd.DataFrame, name: str, measure: str, sparsity: float
     return rows.set_index("seed")["value"]
 
 
+def model_gap(results: pd.DataFrame, measure: str, sparsity: float) -> pd.Series:
+    """Stereotypical minus anti-stereotypical value by seed."""
+    stereotypical, anti = (
+        model_values(results, name, measure, sparsity) for name in ("stereotypical", "anti")
+    )
+    return stereotypical - anti
+
+
 def edit_rows(
     results, target, localization, strategy, alpha, sparsity, measure, reference=None
 ) -> pd.DataFrame:

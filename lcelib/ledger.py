@@ -6,14 +6,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lcelib.claims import CLAIMS, _gap, is_monotone, main_value, relative_perplexity
+from lcelib.claims import CLAIMS, is_monotone, main_value, relative_perplexity
 from lcelib.experiments import OTHER_SEED
 from lcelib.files import atomic
-from lcelib.gaps import MEASURES, OPPOSITE, closed, edit_rows, mask_share, mean_closed, model_values
+from lcelib.gaps import (
+    MEASURES,
+    OPPOSITE,
+    closed,
+    edit_rows,
+    mask_share,
+    mean_closed,
+    model_gap,
+    model_values,
+)
 from lcelib.localization import locate
 from lcelib.models import component
 from lcelib.profiles import CONDITIONS
-from lcelib.statistics import Summary, summary
+from lcelib.statistics import Summary, summary, yes_no
 from lcelib.workflow import PUBLISHED, Run
 
 MET = {True: "met    ", False: "NOT MET", None: "       "}
@@ -49,11 +58,10 @@ def judge(results: pd.DataFrame, located: pd.DataFrame, settings) -> list[dict]:
 def located_table(run: Run) -> pd.DataFrame:
     """How many weights every localization selects, per seed, sparsity, pair and tensor."""
     from lcelib import subnetworks as sn
-    from lcelib.stages import next_seed
 
     settings, rows = run.settings, []
     for seed in settings.seeds:
-        other = next_seed(settings, seed)
+        other = settings.other_seed(seed)
         for number, sparsity in enumerate(settings.sparsities, start=1):
             nets = {c: sn.load(run.subnetwork(seed, c, number)) for c in CONDITIONS}
             pairs = [("stereotypical", "anti"), ("neutral", "stereotypical"), ("neutral", "anti")]
@@ -78,7 +86,7 @@ def located_table(run: Run) -> pd.DataFrame:
 def checks(r: pd.DataFrame, m: pd.DataFrame, s) -> list[dict]:
     """What a sound run of the toy has to show: name, our mean and interval, threshold, whether met."""
     at, v = s.measured_sparsity, main_value(s)
-    gap_d = summary(_gap(r, "weat_d", at))
+    gap_d = summary(model_gap(r, "weat_d", at))
     value, control = (mean_closed(r, w, "IP", 1.0, at) for w in (v, "uninformed =value"))
     null = _null(r, at)
     changes = _changes(r, s)
@@ -95,7 +103,7 @@ def checks(r: pd.DataFrame, m: pd.DataFrame, s) -> list[dict]:
     }
     base = {k: model_values(r, "base", k, 0.0).mean() for k in MEASURES}
     ordered = all(x[0] > base[k] > x[1] for k, x in names.items())
-    every = all((_gap(r, k, at) > 0).all() for k in MEASURES)
+    every = all((model_gap(r, k, at) > 0).all() for k in MEASURES)
     monotone = all(
         is_monotone(r, t, w, k, s) for t in OPPOSITE for w in ("mask", v) for k in MEASURES
     )
@@ -126,8 +134,8 @@ def checks(r: pd.DataFrame, m: pd.DataFrame, s) -> list[dict]:
     ratio = value.mean() / control.mean()
     neutral_ss, neutral_d = _passes(r, s)
     return [
-        row("S above base above A in the mean, three measures", _yes(ordered), "yes", ordered),
-        row("S above A in every seed, three measures", _yes(every), "yes", every),
+        row("S above base above A in the mean, three measures", yes_no(ordered), "yes", ordered),
+        row("S above A in every seed, three measures", yes_no(every), "yes", every),
         row("d(S) − d(A)", gap_d, "≥ 0.8", gap_d.mean >= 0.8),
         row("S − A in the scores: SS, CrowS", _score_gaps(r, at), "shown beside", None),
         row("S–A masks differ, % of weights", summary(100 * mask), "≤ 1.2", mask.mean() <= 0.012),
@@ -140,7 +148,7 @@ def checks(r: pd.DataFrame, m: pd.DataFrame, s) -> list[dict]:
         row("uninformed =mask, IP(1): % of gap closed", u, "≤ 5", abs(u.mean) <= 5),
         share(v, "IP", 1.0, 30),
         row("the same over uninformed of that size", f"{ratio:.2g} ×", "≥ 3 ×", ratio >= 3),
-        row("all measures monotone in α on [−2, 3]", _yes(monotone), "yes", monotone),
+        row("all measures monotone in α on [−2, 3]", yes_no(monotone), "yes", monotone),
         row(
             "value-based S passes SS 50 at α ≤ 3", f"SS {neutral_ss:.1f}", "≤ 50", neutral_ss <= 50
         ),
@@ -170,7 +178,7 @@ def checks(r: pd.DataFrame, m: pd.DataFrame, s) -> list[dict]:
 
 def _score_gaps(r, at: float) -> str:
     """The gap between S and A in the 0–100 scores."""
-    return "; ".join(f"{k} {summary(_gap(r, k, at))}" for k in ("stereoset_ss", "crows"))
+    return "; ".join(f"{k} {summary(model_gap(r, k, at))}" for k in ("stereoset_ss", "crows"))
 
 
 def _null(r, at: float) -> Summary:
@@ -204,10 +212,6 @@ def _passes(r, s) -> tuple[float, float]:
         ]
         low.append(min(float(x.mean()) for x in rows))
     return low[0], low[1]
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
 
 
 def read(run: Run) -> tuple[list[dict], list[dict]]:

@@ -106,6 +106,10 @@ class Profile:
             checkpoint_every=self.checkpoint_every,
         )
 
+    def other_seed(self, seed: int) -> int:
+        """The seed that the null contrast compares with: the next one, in a circle."""
+        return self.seeds[(self.seeds.index(seed) + 1) % len(self.seeds)]
+
     @property
     def run_name(self) -> str:
         """The name of the results folder: the profile, with a digest where it was overridden."""

@@ -157,17 +157,11 @@ def measure(settings: Profile, seed: int, target: str) -> None:
     }
     for condition in CONDITIONS:
         at = sparsities.index(settings.measured_sparsity)
-        path = run.subnetwork(next_seed(settings, seed), condition, at)
+        path = run.subnetwork(settings.other_seed(seed), condition, at)
         networks[condition + OTHER_SEED, settings.measured_sparsity] = sn.load(path)
 
     rows = measure_all(target, networks, lm.model, ready, settings, seed)
     write_rows(run.measured(seed, target), rows)
-
-
-def next_seed(settings: Profile, seed: int) -> int:
-    """The other seed of the null contrast."""
-    seeds = settings.seeds
-    return seeds[(seeds.index(seed) + 1) % len(seeds)]
 
 
 def use_threads(settings: Profile) -> None:

@@ -71,3 +71,8 @@ def paired_test(differences, tests: int = 1) -> Paired:
 def gap_closed(value, target, reference):
     """The share of the way from target to reference that an edit went: (t − v) / (t − r)."""
     return (target - value) / (target - reference)
+
+
+def yes_no(value: bool) -> str:
+    """A truth value in words."""
+    return "yes" if value else "no"
