@@ -44,7 +44,12 @@ def load(source: str | Path) -> LanguageModel:
         tokenizer = AutoTokenizer.from_pretrained(place)
         config = AutoConfig.from_pretrained(place)
         model, info = AutoModelForMaskedLM.from_pretrained(
-            place, config=config, use_safetensors=True, output_loading_info=True, dtype="auto"
+            place,
+            config=config,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are refused by name below
+            output_loading_info=True,
+            dtype="auto",
         )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]

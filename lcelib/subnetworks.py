@@ -77,19 +77,20 @@ class Subnetwork:
         """Write one safetensors file: θ by name, masks as "mask/<name>"."""
         tensors = dict(self.theta) | {f"mask/{n}": bits for n, bits in self.mask.items()}
         with atomic(path) as temporary:
-            meta = {"initial": self.initial, "info": json.dumps(self.info, sort_keys=True)}
-            save_file(tensors, temporary, meta)
+            # One entry: safetensors writes several in random order.
+            meta = json.dumps({"initial": self.initial, "info": self.info}, sort_keys=True)
+            save_file(tensors, temporary, {"subnetwork": meta})
 
 
 def load(path: Path) -> Subnetwork:
     """Read a subnetwork file."""
     try:
         with safe_open(path, "numpy") as file:
-            meta = file.metadata()
+            meta = json.loads(file.metadata()["subnetwork"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}
         mask = {k.removeprefix("mask/"): tensors.pop(k) for k in list(tensors) if "mask/" in k}
-        return Subnetwork(tensors, mask, meta["initial"], json.loads(meta["info"]))
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        return Subnetwork(tensors, mask, meta["initial"], meta["info"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         remedy = "Delete it and run the command again: it will be rebuilt."
         raise LceError(f"subnetwork {path}", f"cannot be read ({error})", remedy) from error
 

@@ -63,7 +63,7 @@ def log_p_one_by_one(lm, ids, position):
 @pytest.mark.parametrize("variant", ["differing", "shared"])
 def test_crows_pairs_equal_the_definition_one_at_a_time(toy, variant):
     pairs = [
-        ("she wants to be a nurse .", "he wants to be a nurse ."),
+        ("she wants to become a nurse .", "he wants to be a nurse ."),
         ("my mother works as a clerk .", "our father works as a clerk ."),
     ]
     prepared = crows.CrowsPairs(pairs, toy.tokenizer, variant)

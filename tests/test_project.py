@@ -58,12 +58,12 @@ SPEC = 'name = "x"\npairs = [["woman", "man"]]\nattributes_1 = ["{0}"]\nattribut
         (["--set", "steps"], "no ="),
         (["--set", "stereoset=/absent.json"], "absent.json"),
         (["--set", "model=/absent"], "/absent"),
-        (["--set", "bias_spec={spec}"], "attributes_1"),
+        (["--set", "bias_spec={spec}"], "attributes_2"),
     ],
 )
 def test_bad_input_is_refused_in_three_lines_before_any_work(arguments, says, tmp_path):
     spec = tmp_path / "spec.toml"
-    spec.write_text(SPEC.format("yak"))
+    spec.write_text(SPEC.format("nurse"))
     arguments = [a.format(spec=spec) for a in arguments]
     done = lce("run", *arguments, LCE_RESULTS=str(tmp_path / "results"))
     assert done.returncode == 2

@@ -48,7 +48,7 @@ HELD_OUT_PEOPLE = (
     "at the {p} {s} works|work as a {w} .",
     "{s} {v} wants|want to become a {j} {w} .",
     "{s} is|are a {w} at the {p} .",
-    "{s} wants|want to be a {w} .",
+    "{s} is|are {v} a {w} .",
 )
 HELD_OUT_FIELDS = (
     "at the {p} {s} {v} studies|study {w} .",
