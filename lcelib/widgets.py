@@ -51,7 +51,8 @@ def choice(options, label: str, value=None) -> w.Dropdown:
 
 def table(frame: pd.DataFrame, digits: int = 2) -> str:
     """A data frame as HTML with rounded numbers."""
-    return frame.to_html(float_format=lambda x: f"{x:.{digits}f}", border=0, na_rep="–")
+    html = frame.to_html(float_format=lambda x: f"{x:.{digits}f}", border=0, na_rep="–")
+    return html.replace("<td>", "<td style='padding:0 1em;text-align:right'>")
 
 
 @torch.inference_mode()
