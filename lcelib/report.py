@@ -15,6 +15,7 @@ from lcelib.profiles import Profile
 from lcelib.workflow import PUBLISHED, ROOT, Run, available
 
 NOTEBOOK_TIMEOUT = 600
+_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")  # of widgets: random in every run
 
 
 def table(run: Run) -> pd.DataFrame:
@@ -95,10 +96,20 @@ def stable(text: str) -> str:
         )
         for key in ("papermill", "execution"):
             cell["metadata"].pop(key, None)
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    ids = dict.fromkeys(re.findall(r"\b[0-9a-f]{32}\b", text))
+    state = (
+        content["metadata"].get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {})
+    )
+    # Number the widgets in the order in which the cells, and then each other, refer to them.
+    ids = list(dict.fromkeys(_ID.findall(json.dumps(content["cells"]))))
+    for widget in ids:
+        found = _ID.findall(json.dumps(state.get("state", {}).get(widget, {}), sort_keys=True))
+        ids += [x for x in dict.fromkeys(found) if x not in ids]
+    if state:  # without widgets that nothing refers to any more
+        state["state"] = {k: v for k, v in state["state"].items() if k in ids}
     order = {old: f"{number:032x}" for number, old in enumerate(ids)}
-    return re.sub(r"\b[0-9a-f]{32}\b", lambda m: order[m[0]], text)
+    text = json.dumps(content, ensure_ascii=False)
+    content = json.loads(_ID.sub(lambda m: order.get(m[0], m[0]), text))
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def publish(settings: Profile) -> None:

@@ -87,3 +87,26 @@ def test_one_changed_digit_is_found_and_its_cell_named(tmp_path):
     assert done.returncode == 1
     assert re.search(r"FAILED .*Cell 2", done.stdout)
     assert "19.1" in done.stdout
+
+
+def test_an_executed_notebook_does_not_keep_random_names():
+    """Two executions that differ only in widget ids, their order, and times, become equal bytes."""
+    from lcelib.report import stable
+
+    def executed(view, layout, orphan, time):
+        state = {
+            orphan: {"x": 1},
+            layout: {"width": "98%"},
+            view: {"layout": f"IPY_MODEL_{layout}"},
+        }
+        names = sorted(state)
+        output = {"data": {"application/vnd.jupyter.widget-view+json": {"model_id": view}}}
+        cell = {"id": view[:8], "metadata": {"papermill": {"duration": time}}, "outputs": [output]}
+        widgets = {"state": {n: state[n] for n in names}}
+        metadata = {"widgets": {"application/vnd.jupyter.widget-state+json": widgets}}
+        return json.dumps({"cells": [cell], "metadata": metadata | {"papermill": {"start": time}}})
+
+    first = stable(executed("a" * 32, "b" * 32, "c" * 32, 1))
+    second = stable(executed("f" * 32, "e" * 32, "d" * 32, 2))
+    assert first == second
+    assert "98%" in first
