@@ -16,6 +16,7 @@ from lcelib.gaps import (
     curve,
     density,
     edit_rows,
+    main_value,
     mask_share,
     mean_closed,
     model_gap,
@@ -118,6 +119,8 @@ def strategies_work(r, m, s):
             for target in OPPOSITE:
                 for k in MEASURES:
                     moved = closed(r, target, localization, strategy, alpha, s.measured_sparsity, k)
+                    if moved.empty:
+                        raise ValueError("a strategy is not in the table")
                     right += (moved.mean() > 0) == (alpha is None or alpha > 0)
                     total += 1
     control = summary(mean_closed(r, "uninformed =mask", "IP", 1.0, s.measured_sparsity))
@@ -167,6 +170,8 @@ def language_kept(r, m, s):
 def sparsity_trend(r, m, s):
     """Claim 8: mask-based grows and value-based shrinks with sparsity."""
     low, high = min(s.sparsities), max(s.sparsities)
+    if low == high:
+        raise ValueError("one sparsity shows no trend")
     mask, value = (
         mean_closed(r, w, "IP", 1.0, high) - mean_closed(r, w, "IP", 1.0, low)
         for w in ("mask", main_value(s))
@@ -194,11 +199,6 @@ def neutral_target(r, m, s):
     down = [float(f.mean()) < 0 for f in falls]
     ours = f"α = −2 away from S: {sum(down)} of 3 measures fall; Δd = {d.mean:.2f}"
     return ours, d, _verdict(all(down), down[-1])
-
-
-def main_value(settings) -> str:
-    """The name of the value-based localization at the profile's k."""
-    return f"value {settings.k:g}"
 
 
 def _strategies(s):

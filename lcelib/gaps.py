@@ -143,3 +143,8 @@ def edit_table(results, target, cells, sparsity, measure, reference=None) -> pd.
         if len(found):
             rows[label(*cell)] = found[columns].mean()
     return pd.DataFrame(rows).T
+
+
+def main_value(settings) -> str:
+    """The name of the value-based localization at the profile's k."""
+    return f"value {settings.k:g}"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lcelib.claims import CLAIMS, is_monotone, main_value, relative_perplexity
+from lcelib.claims import CLAIMS, is_monotone, relative_perplexity
 from lcelib.experiments import OTHER_SEED
 from lcelib.files import atomic
 from lcelib.gaps import (
@@ -14,6 +14,7 @@ from lcelib.gaps import (
     OPPOSITE,
     closed,
     edit_rows,
+    main_value,
     mask_share,
     mean_closed,
     model_gap,

@@ -160,6 +160,18 @@ def test_published_claims_follow_from_the_published_table():
     assert set(results["seed"]) == set(toy.seeds)
 
 
+def test_what_a_table_does_not_hold_is_not_judged():
+    """Without the strategies, sweeps and sparsities no verdict is made up."""
+    from lcelib import ledger
+
+    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    located = pd.read_csv(ROOT / "figures/located.csv")
+    few = results[results["strategy"].isna() | (results["alpha"] == 1)]
+    one = profile("toy", {"sparsities": "0.3", "seeds": "0"})
+    verdicts = {c["id"]: c["verdict"] for c in ledger.judge(few, located, one)}
+    assert {verdicts[i] for i in (5, 6, 7, 8, 9, 10)} == {ledger.UNTESTABLE}
+
+
 def test_the_manifest_names_every_figure_and_its_bytes():
     manifest = json.loads((ROOT / "figures/manifest.json").read_text())
     data = sha256(ROOT / "figures/results.csv")
