@@ -6,19 +6,31 @@ import shlex
 import sys
 
 from lcelib.profiles import CONDITIONS, profile
-from lcelib.workflow import PROBES, Run, notebooks
+from lcelib.workflow import PROBES, Run, code, notebooks
 
-overrides = {k.removeprefix("set_"): v for k, v in config.items() if k.startswith("set_")}
-# Snakemake reads numbers and lists of the command line as YAML; the profile reads strings.
-overrides = {k: v if isinstance(v, (str, list)) else repr(v) for k, v in overrides.items()}
-settings = profile(config.get("profile", "toy"), overrides)
+# Snakemake reads the values of the command line as YAML; the profile reads text.
+texts = {
+    key.removeprefix("set_"): value if isinstance(value, (str, list)) else repr(value)
+    for key, value in config.items()
+    if key.startswith("set_")
+}
+settings = profile(config.get("profile", "toy"), texts)
 run_ = Run(settings)
-chosen = "".join(
-    f" --set {shlex.quote(f'{k}={v}')}"
-    for k, v in ((k, ",".join(map(str, v)) if isinstance(v, list) else v) for k, v in overrides.items())
-)
 LCE = f"{shlex.quote(sys.executable)} -m lcelib.cli stage"
-ARGS = f"--profile {settings.name}{chosen}"
+ARGS = f"--profile {settings.name}" + "".join(
+    f" --set {shlex.quote(f'{key}={value}')}" for key, value in settings.overrides.items()
+)
+# A rule runs again when the profile or the code behind it changed.
+TEXT = ["corpus", "profiles", "toybert"]
+TRAIN = [*TEXT, "kernels", "models", "subnetworks", "training"]
+MEASURE = [*TRAIN, "editing", "experiments", "localization", "measures", "patch", "stages"]
+SHOW = ["claims", "checks", "figures", "gaps", "kernels", "ledger", "localization", "statistics"]
+
+
+def because(*modules):
+    return f"{settings!r} {code(*modules)}"
+
+
 ROUNDS = range(len(settings.sparsities) + 1)
 FIRST_SEED = settings.seeds[0]
 
@@ -39,13 +51,13 @@ rule all:
 
 rule corpus:
     output: run_.corpus
-    params: profile=repr(settings)
+    params: because(*TEXT)
     shell: "{LCE} corpus {ARGS}"
 
 
 rule probes:
     output: [run_.probe(n) for n in PROBES]
-    params: profile=repr(settings)
+    params: because(*TEXT)
     shell: "{LCE} probes {ARGS}"
 
 
@@ -54,7 +66,7 @@ for condition in CONDITIONS:
         name: f"subnetworks_{condition}"
         input: run_.corpus
         output: [run_.folder / "subnetworks" / "seed{seed}" / f"{condition}-{i}.safetensors" for i in ROUNDS]
-        params: condition=condition, profile=repr(settings)
+        params: because(*TRAIN), condition=condition
         benchmark: run_.folder / "times" / f"subnetworks-seed{{seed}}-{condition}.tsv"
         priority: 2
         threads: settings.threads
@@ -71,7 +83,7 @@ def needed(wildcards):
 rule measure:
     input: run_.corpus, rules.probes.output, needed
     output: run_.folder / "measured" / "seed{seed}-{target}.csv"
-    params: profile=repr(settings)
+    params: because(*MEASURE)
     benchmark: run_.folder / "times" / "measure-seed{seed}-{target}.tsv"
     priority: 1
     threads: settings.threads
@@ -87,12 +99,14 @@ rule results:
 rule claims:
     input: run_.results, [p for s in settings.seeds for c in CONDITIONS for p in run_.subnetworks(s, c)]
     output: run_.claims, run_.folder / "checks.json", run_.folder / "located.csv"
+    params: because(*SHOW)
     shell: "{LCE} claims {ARGS}"
 
 
 rule figures:
     input: run_.results, run_.folder / "located.csv", run_.claims
     output: run_.figures / "manifest.json"
+    params: because(*SHOW)
     benchmark: run_.folder / "times" / "figures.tsv"
     shell: "{LCE} figures {ARGS}"
 
@@ -103,6 +117,7 @@ rule notebook:
         results=run_.results,
         claims=run_.claims,
     output: run_.folder / "notebooks" / "seed{seed}" / "{notebook}.ipynb"
+    params: because(*MEASURE, *SHOW, "notebook", "report", "widgets")
     benchmark: run_.folder / "times" / "notebook-seed{seed}-{notebook}.tsv"
     shell: "{LCE} notebook {ARGS} --seed {wildcards.seed} --of {wildcards.notebook}"
 

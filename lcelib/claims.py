@@ -11,23 +11,24 @@ import pandas as pd
 
 from lcelib.gaps import (
     MEASURES,
-    OPPOSITE,
     closed,
-    curve,
     density,
     edit_rows,
+    is_monotone,
     main_value,
     mask_share,
     mean_closed,
     model_gap,
     model_values,
+    relative_perplexity,
     select,
+    ticket_excess,
 )
+from lcelib.profiles import OPPOSITE
 from lcelib.statistics import Summary, summary, yes_no
 from lcelib.subnetworks import WINNING_TICKET
 
 SHOWS, PART, NOT = "shows", "shows in part", "does not show"
-MONOTONE = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -65,19 +66,13 @@ def separate(r: pd.DataFrame, m: pd.DataFrame, s) -> tuple[str, Summary, str]:
 
 def tickets(r, m, s):
     """Claim 2: winning tickets to 40 %, bias kept."""
-    worst, excess = 0.0, []
-    for condition in ("stereotypical", "anti", "neutral"):
-        full = model_values(r, condition, "perplexity", 0.0)
-        for sparsity in s.sparsities:
-            ratio = model_values(r, condition, "perplexity", sparsity) / full - 1
-            worst = max(worst, float(ratio.max()))
-            excess.append(ratio)
-    top = max(s.sparsities)
-    kept = [model_gap(r, k, top).mean() / model_gap(r, k, 0.0).mean() for k in MEASURES]
-    ours = f"perplexity at most {100 * worst:+.1f} %; {100 * min(kept):.0f} % of the gap kept"
-    interval = summary(100 * pd.concat(excess, axis=1).max(axis=1))
+    excess, top = ticket_excess(r, s), max(s.sparsities)
+    worst = float(excess.max(axis=None))
+    kept = min(model_gap(r, k, top).mean() / model_gap(r, k, 0.0).mean() for k in MEASURES)
+    ours = f"perplexity at most {100 * worst:+.1f} %; {100 * kept:.0f} % of the gap kept"
     ticket = worst <= WINNING_TICKET
-    return ours, interval, _verdict(ticket and min(kept) >= 0.5, ticket or min(kept) >= 0.5)
+    verdict = _verdict(ticket and kept >= 0.5, ticket or kept >= 0.5)
+    return ours, summary(100 * excess.max(axis=1)), verdict
 
 
 def masks_differ(r, m, s):
@@ -207,23 +202,6 @@ def _strategies(s):
         ("mask", (*swept, ("PR", None), ("SW", None))),
         (main_value(s), (*swept, ("PR", None))),
     )
-
-
-def is_monotone(r, target: str, localization: str, measure: str, s) -> bool:
-    """Whether the mean over seeds is strictly monotone in α on [−2, 3], towards the reference."""
-    means = curve(r, target, localization, s.measured_sparsity, measure, MONOTONE).mean()
-    steps = np.diff(means.to_numpy())
-    if len(steps) < len(MONOTONE) - 1 or np.isnan(steps).any():
-        raise ValueError("the α sweep is not in the table")
-    return bool((steps < 0).all() if target == "stereotypical" else (steps > 0).all())
-
-
-def relative_perplexity(r, target, localization, strategy, alpha, sparsity) -> pd.Series:
-    """Δperplexity in per cent of the target's, by seed."""
-    rows = edit_rows(r, target, localization, strategy, alpha, sparsity, "perplexity")
-    if rows.empty:
-        raise ValueError("this edit is not in the table")
-    return 100 * (rows["value"] / rows["target_value"] - 1)
 
 
 CLAIMS = (

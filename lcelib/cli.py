@@ -35,11 +35,10 @@ def run(
     """
     from lcelib import report, workflow
 
-    overrides = parse_overrides(set_)
-    settings = profile(profile_name, overrides)
+    settings = profile(profile_name, parse_overrides(set_))
     start = time.time()
     check(settings)
-    status = workflow.build(settings, overrides, [until], cores, workflow.print_progress(start))
+    status = workflow.build(settings, [until], cores, workflow.print_progress(start))
     if status == 0 and until == "all":
         print(report.closing(settings, start))
     raise typer.Exit(status)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from lcelib.editing import edit
 from lcelib.files import atomic
+from lcelib.gaps import main_value, strategy_of
 from lcelib.localization import Located, locate
 from lcelib.measures import Score
-from lcelib.profiles import Profile
+from lcelib.profiles import OPPOSITE, Profile
 from lcelib.subnetworks import Subnetwork
 
 COLUMNS = [
@@ -35,7 +36,6 @@ OTHER_SEED = " (other seed)"
 SWEEP = (-5.0, -2.0, -1.0, 0.5, 1.0, 2.0, 3.0, 5.0)
 MAIN = (0.5, 1.0, 2.0, -2.0)
 K_SWEEP = (0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 1.0)
-OPPOSITE = {"stereotypical": "anti", "anti": "stereotypical"}
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,13 @@ class Edit:
 
 def _edits(target, reference, localization, sparsity, alphas, others=()) -> list[Edit]:
     """IP or EP by α, then the strategies without α."""
-    swept = [
-        Edit(target, reference, localization, "IP" if 0 <= a <= 1 else "EP", a, sparsity)
-        for a in alphas
-    ]
+    swept = [Edit(target, reference, localization, strategy_of(a), a, sparsity) for a in alphas]
     return swept + [Edit(target, reference, localization, s, 1.0, sparsity) for s in others]
 
 
 def grid(target: str, settings: Profile) -> list[Edit]:
     """All edits of one target. "short" leaves out all but the main comparison."""
-    main, top = f"value {settings.k:g}", max(settings.sparsities)
+    main, top = main_value(settings), max(settings.sparsities)
     s, edits = settings.measured_sparsity, []
     if settings.grid == "short":
         for reference in ("stereotypical",) if target == "neutral" else (OPPOSITE[target],):
@@ -145,10 +142,18 @@ def measure_all(
     base = _unedited(f"base ({target})", 0.0)
     yield from (_row(settings, seed, base, None, score) for score in suite(model))
     known: dict[tuple[str, float], list[Score]] = {}
+    located_for: dict[tuple, Located] = {}
+    loaded = None
+
+    def load(key: tuple[str, float]) -> None:
+        nonlocal loaded
+        if loaded != key:
+            networks[key].load_into(model)
+            loaded = key
 
     def scores(key: tuple[str, float]) -> list[Score]:
         if key not in known:
-            networks[key].load_into(model)
+            load(key)
             known[key] = suite(model)
         return known[key]
 
@@ -159,8 +164,11 @@ def measure_all(
     for cell in grid(target, settings):
         ours, theirs = (cell.target, cell.sparsity), (cell.reference, cell.sparsity)
         before, other = ({s.measure: s.value for s in scores(key)} for key in (ours, theirs))
-        networks[ours].load_into(model)
-        located = find(cell, networks[ours], networks[theirs], settings.k, seed)
+        load(ours)
+        place = (theirs, cell.localization, cell.strategy == "PR")
+        if place not in located_for:
+            located_for[place] = find(cell, networks[ours], networks[theirs], settings.k, seed)
+        located = located_for[place]
         strategy, _, restore = cell.strategy.partition(" ")
         patch = edit(
             networks[ours],

@@ -1,12 +1,13 @@
 """Reading the results table: one value per seed, and the share of a gap that an edit closes."""
 
+import numpy as np
 import pandas as pd
 
+from lcelib.profiles import CONDITIONS, OPPOSITE
 from lcelib.statistics import gap_closed
 
+MONOTONE = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 MEASURES = ("stereoset_margin", "crows_margin", "weat_d")
-SCORES = {"stereoset_margin": "stereoset_ss", "crows_margin": "crows", "weat_d": "weat_d"}
-OPPOSITE = {"stereotypical": "anti", "anti": "stereotypical"}
 
 
 def select(results: pd.DataFrame, **where) -> pd.DataFrame:
@@ -148,3 +149,32 @@ def edit_table(results, target, cells, sparsity, measure, reference=None) -> pd.
 def main_value(settings) -> str:
     """The name of the value-based localization at the profile's k."""
     return f"value {settings.k:g}"
+
+
+def ticket_excess(r, s) -> pd.DataFrame:
+    """Perplexity over that of the dense model, minus 1: seeds by (condition, sparsity)."""
+    at = {
+        (c, x): model_values(r, c, "perplexity", x)
+        for c in CONDITIONS
+        for x in (0.0, *s.sparsities)
+    }
+    return pd.DataFrame(
+        {key: values / at[key[0], 0.0] - 1 for key, values in at.items() if key[1] > 0}
+    )
+
+
+def is_monotone(r, target: str, localization: str, measure: str, s) -> bool:
+    """Whether the mean over seeds is strictly monotone in α on [−2, 3], towards the reference."""
+    means = curve(r, target, localization, s.measured_sparsity, measure, MONOTONE).mean()
+    steps = np.diff(means.to_numpy())
+    if len(steps) < len(MONOTONE) - 1 or np.isnan(steps).any():
+        raise ValueError("the α sweep is not in the table")
+    return bool((steps < 0).all() if target == "stereotypical" else (steps > 0).all())
+
+
+def relative_perplexity(r, target, localization, strategy, alpha, sparsity) -> pd.Series:
+    """Δperplexity in per cent of the target's, by seed."""
+    rows = edit_rows(r, target, localization, strategy, alpha, sparsity, "perplexity")
+    if rows.empty:
+        raise ValueError("this edit is not in the table")
+    return 100 * (rows["value"] / rows["target_value"] - 1)

@@ -1,4 +1,4 @@
-"""Writes what a run showed: the claims ledger, the checks, and their tables in the README."""
+"""Writes what a run showed: located weights, the claims ledger, and its table in the README."""
 
 import json
 from pathlib import Path
@@ -6,24 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lcelib.claims import CLAIMS, is_monotone, relative_perplexity
+from lcelib.claims import CLAIMS
 from lcelib.experiments import OTHER_SEED
 from lcelib.files import atomic
-from lcelib.gaps import (
-    MEASURES,
-    OPPOSITE,
-    closed,
-    edit_rows,
-    main_value,
-    mask_share,
-    mean_closed,
-    model_gap,
-    model_values,
-)
 from lcelib.localization import locate
 from lcelib.models import component
-from lcelib.profiles import CONDITIONS
-from lcelib.statistics import Summary, summary, yes_no
+from lcelib.profiles import CONDITIONS, OPPOSITE
 from lcelib.workflow import PUBLISHED, Run
 
 MET = {True: "met    ", False: "NOT MET", None: "       "}
@@ -82,137 +70,6 @@ def located_table(run: Run) -> pd.DataFrame:
                         )
     columns = "seed sparsity target reference localization layer component selected size"
     return pd.DataFrame(rows, columns=columns.split())
-
-
-def checks(r: pd.DataFrame, m: pd.DataFrame, s) -> list[dict]:
-    """What a sound run of the toy has to show: name, our mean and interval, threshold, whether met."""
-    at, v = s.measured_sparsity, main_value(s)
-    gap_d = summary(model_gap(r, "weat_d", at))
-    value, control = (mean_closed(r, w, "IP", 1.0, at) for w in (v, "uninformed =value"))
-    null = _null(r, at)
-    changes = _changes(r, s)
-    small = summary(changes.abs().max(axis=1))
-    pr = pd.concat([relative_perplexity(r, t, v, "PR", None, at) for t in OPPOSITE], axis=1)
-    lm = pd.concat([model_values(r, c, "stereoset_lm", at) for c in CONDITIONS], axis=1).min(axis=1)
-    ticket = max(
-        float((model_values(r, c, "perplexity", x) / model_values(r, c, "perplexity", 0.0)).max())
-        for c in CONDITIONS
-        for x in s.sparsities
-    )
-    names = {
-        k: [model_values(r, c, k, at).mean() for c in ("stereotypical", "anti")] for k in MEASURES
-    }
-    base = {k: model_values(r, "base", k, 0.0).mean() for k in MEASURES}
-    ordered = all(x[0] > base[k] > x[1] for k, x in names.items())
-    every = all((model_gap(r, k, at) > 0).all() for k in MEASURES)
-    monotone = all(
-        is_monotone(r, t, w, k, s) for t in OPPOSITE for w in ("mask", v) for k in MEASURES
-    )
-    falls = [
-        summary(x["value"] - x["target_value"])
-        for x in (
-            edit_rows(r, "neutral", "mask", "EP", -2.0, max(s.sparsities), k, "stereotypical")
-            for k in MEASURES
-        )
-    ]
-    mask = mask_share(m, at, "stereotypical", "anti")
-    null_mask = mask_share(m, at, "stereotypical", "stereotypical" + OTHER_SEED)
-
-    def row(name, summary_, threshold, met):
-        ours = summary_ if isinstance(summary_, str) else str(summary_)
-        return {"check": name, "ours": ours, "threshold": threshold, "met": met and bool(met)}
-
-    def share(localization, strategy, alpha, bound):
-        x = summary(mean_closed(r, localization, strategy, alpha, at))
-        return row(
-            f"{localization}, {strategy}({alpha:g}): % of gap closed",
-            x,
-            f"≥ {bound}",
-            x.mean >= bound,
-        )
-
-    u = summary(mean_closed(r, "uninformed =mask", "IP", 1.0, at))
-    ratio = value.mean() / control.mean()
-    neutral_ss, neutral_d = _passes(r, s)
-    return [
-        row("S above base above A in the mean, three measures", yes_no(ordered), "yes", ordered),
-        row("S above A in every seed, three measures", yes_no(every), "yes", every),
-        row("d(S) − d(A)", gap_d, "≥ 0.8", gap_d.mean >= 0.8),
-        row("S − A in the scores: SS, CrowS", _score_gaps(r, at), "shown beside", None),
-        row("S–A masks differ, % of weights", summary(100 * mask), "≤ 1.2", mask.mean() <= 0.012),
-        row(
-            "two seeds' masks differ, % of weights", summary(100 * null_mask), "shown beside", True
-        ),
-        row("null contrast, IP(1): % of gap closed", null, "≤ 5", abs(null.mean) <= 5),
-        share("mask", "IP", 1.0, 18),
-        share("mask", "EP", 2.0, 40),
-        row("uninformed =mask, IP(1): % of gap closed", u, "≤ 5", abs(u.mean) <= 5),
-        share(v, "IP", 1.0, 30),
-        row("the same over uninformed of that size", f"{ratio:.2g} ×", "≥ 3 ×", ratio >= 3),
-        row("all measures monotone in α on [−2, 3]", yes_no(monotone), "yes", monotone),
-        row(
-            "value-based S passes SS 50 at α ≤ 3", f"SS {neutral_ss:.1f}", "≤ 50", neutral_ss <= 50
-        ),
-        row("value-based S passes d 0 at α ≤ 3", f"d {neutral_d:.2f}", "≤ 0", neutral_d <= 0),
-        row("largest |Δperplexity| of IP, EP(2), %", small, "≤ 2", small.mean <= 2),
-        row(
-            "value-based PR's Δperplexity, %",
-            summary(pr.mean(axis=1)),
-            "> 5 × the largest mean above",
-            pr.mean().mean() > 5 * changes.mean().abs().max(),
-        ),
-        row(
-            "neutral at α = −2 away from S: Δ of the three",
-            ", ".join(f"{x.mean:+.3f}" for x in falls),
-            "all < 0",
-            all(x.mean < 0 for x in falls),
-        ),
-        row(
-            "largest perplexity of a subnetwork over dense",
-            f"{ticket:.3f}",
-            "≤ 1.05",
-            ticket <= 1.05,
-        ),
-        row("LM score, lowest of the three models", summary(lm), "≥ 85", lm.mean() >= 85),
-    ]
-
-
-def _score_gaps(r, at: float) -> str:
-    """The gap between S and A in the 0–100 scores."""
-    return "; ".join(f"{k} {summary(model_gap(r, k, at))}" for k in ("stereoset_ss", "crows"))
-
-
-def _null(r, at: float) -> Summary:
-    """IP(1) towards the same condition of another seed, in % of the S–A gap."""
-    parts = [
-        closed(r, t, "mask", "IP", 1.0, at, k, reference=t + OTHER_SEED)
-        for t in OPPOSITE
-        for k in MEASURES
-    ]
-    return summary(pd.concat(parts, axis=1).mean(axis=1))
-
-
-def _changes(r, s) -> pd.DataFrame:
-    """Δperplexity in % by seed for IP and EP(2), both localizations and directions."""
-    cells = [
-        relative_perplexity(r, t, w, strategy, alpha, s.measured_sparsity)
-        for t in OPPOSITE
-        for w in ("mask", main_value(s))
-        for strategy, alpha in (("IP", 0.5), ("IP", 1.0), ("EP", 2.0))
-    ]
-    return pd.concat(cells, axis=1)
-
-
-def _passes(r, s) -> tuple[float, float]:
-    """Lowest mean SS and d that value-based edits of S reach at some α ≤ 3."""
-    low = []
-    for k in ("stereoset_ss", "weat_d"):
-        rows = [
-            edit_rows(r, "stereotypical", main_value(s), "EP", a, s.measured_sparsity, k)["value"]
-            for a in (2.0, 3.0)
-        ]
-        low.append(min(float(x.mean()) for x in rows))
-    return low[0], low[1]
 
 
 def read(run: Run) -> tuple[list[dict], list[dict]]:

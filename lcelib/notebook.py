@@ -6,13 +6,17 @@ from functools import cached_property
 from importlib.metadata import version
 
 import pandas as pd
+from IPython import get_ipython
 
 from lcelib import profiles, report, workflow
+from lcelib.errors import LceError
 from lcelib.ledger import read as read_ledger
 from lcelib.models import LanguageModel, load
 from lcelib.profiles import CONDITIONS, Profile
 from lcelib.subnetworks import Subnetwork
 from lcelib.subnetworks import load as load_subnetwork
+
+FIRST_CELLS = 4  # IPython's counter in the third: parameters, papermill's own, `start`
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,6 @@ class Session:
     """The run that a notebook looks at; everything is loaded when it is first used."""
 
     settings: Profile
-    overrides: dict
     seed: int
 
     @cached_property
@@ -61,7 +64,7 @@ class Session:
     @cached_property
     def networks(self) -> dict[tuple[str, float], Subnetwork]:
         """(condition, sparsity) → subnetwork of this seed; built first where it is missing."""
-        run = workflow.ensure(self.settings, self.overrides, self.seed)
+        run = workflow.ensure(self.settings, self.seed)
         return {
             (c, s): load_subnetwork(run.subnetwork(self.seed, c, i))
             for c in CONDITIONS
@@ -80,14 +83,29 @@ def start(profile: str, seed: int, overrides: str = "") -> Session:
     `overrides` is "key=value;key=value". Raises LceError before any work for
     anything that is unknown or of another type.
     """
-    from lcelib.errors import LceError
-
+    refuse_unknown_parameters()
     if not isinstance(overrides, str):
         raise LceError(f"overrides {overrides!r}", "is not text", 'Write "steps=10;grid=short".')
     changes = profiles.parse_overrides([x for x in overrides.split(";") if x])
     settings = profiles.profile(profile, changes)
-    session = Session(settings, changes, profiles.check_seed(settings, seed))
+    session = Session(settings, profiles.check_seed(settings, seed))
     names = ("lcelib", "torch", "transformers", "numpy")
     packages = ", ".join(f"{n} {version(n)}" for n in names)
     print(f"profile {settings.name}, seed {seed}; Python {platform.python_version()}, {packages}")
     return session
+
+
+def refuse_unknown_parameters() -> None:
+    """Refuse a parameter that no notebook has: papermill only warns and sets it.
+
+    Looked for in the first cells alone; later the reader has variables of their own.
+    """
+    shell = get_ipython()
+    if shell is None or shell.execution_count > FIRST_CELLS:
+        return
+    known = {"profile", "seed", "overrides", "start", *shell.user_ns_hidden}
+    unknown = [n for n in shell.user_ns if n not in known and not n.startswith("_")]
+    if unknown:
+        raise LceError(
+            f"parameter {unknown[0]!r}", "is unknown", "Use profile, seed and overrides."
+        )

@@ -10,8 +10,10 @@ from pathlib import Path
 from lcelib.errors import LceError
 
 CONDITIONS = ("stereotypical", "anti", "neutral")
+OPPOSITE = {"stereotypical": "anti", "anti": "stereotypical"}
 DATA = Path(__file__).parent / "data"
 GRIDS = ("paper", "short")
+PATHS = {"model", "texts", "bias_spec", "stereoset", "crows", "weat", "weat_unseen", "agreement"}
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,18 @@ class Profile:
         return self.seeds[(self.seeds.index(seed) + 1) % len(self.seeds)]
 
     @property
+    def overrides(self) -> dict[str, str]:
+        """What differs from the named profile, as text that `profile` reads back."""
+        named, own = asdict(PROFILES[self.name]), asdict(self)
+        changed = {k: v for k, v in own.items() if v != named[k]}
+        return {
+            k: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for k, v in changed.items()
+        }
+
+    @property
     def run_name(self) -> str:
         """The name of the results folder: the profile, with a digest where it was overridden."""
-        if self == PROFILES.get(self.name):
+        if not self.overrides:
             return self.name
         text = json.dumps(asdict(self), sort_keys=True)
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -136,8 +147,17 @@ def profile(name: str = "toy", overrides: Mapping[str, object] | None = None) ->
         if key not in types or key == "name":
             near = ", ".join(k for k in types if k != "name")
             raise LceError(f"override {key!r}", "is no field of a profile", f"Fields: {near}.")
-        values[key] = _convert(key, value, getattr(base, key))
+        value = _convert(key, value, getattr(base, key))
+        values[key] = _absolute(value) if key in PATHS else value
     return replace(base, **values)
+
+
+def _absolute(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """Existing files and folders by their whole path: stages and notebooks run elsewhere."""
+    if isinstance(value, tuple):
+        return tuple(map(_absolute, value))
+    known = value == "toybert" or not Path(value).exists()
+    return value if known else str(Path(value).resolve())
 
 
 def _convert(key: str, value: object, like: object) -> object:

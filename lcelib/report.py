@@ -1,5 +1,6 @@
 """The last stages: figures, claims, executed notebooks, publication, and the closing summary."""
 
+import json
 import os
 import re
 import shutil
@@ -23,29 +24,39 @@ def table(run: Run) -> pd.DataFrame:
     return pd.read_csv(available(run), keep_default_na=False, na_values=[""])
 
 
+def full_grid(settings: Profile) -> bool:
+    """Whether the run holds all that figures and checks ask for."""
+    return settings.grid == "paper" and len(settings.seeds) > 1 and len(settings.sparsities) > 1
+
+
 def figures(settings: Profile) -> None:
-    """Draw every figure and write every table of the paper from the results table."""
-    from lcelib.figures import draw_all
-    from lcelib.stages import manifest
+    """Draw every figure and write every table of the paper from the results table.
+
+    Raises LceError when the full grid does not give them all: then something is
+    wrong with the drawing. Other grids draw what they have.
+    """
+    from lcelib.figures import draw_all, manifest
 
     run = Run(settings)
-    draw_all(table(run), pd.read_csv(run.folder / "located.csv"), run.figures)
-    manifest(run.figures, run.results, "figures")
+    located = run.folder / "located.csv"
+    missing = draw_all(table(run), pd.read_csv(located), run.figures)
+    if missing and full_grid(settings):
+        raise LceError("figures", f"could not be drawn: {', '.join(missing)}", "See results.csv.")
+    write_json(run.figures / "manifest.json", manifest(run.figures, run.results, located))
 
 
 def claims(settings: Profile) -> None:
     """Count the located weights, judge the ten claims, and check what a sound run shows."""
-    from lcelib import ledger
+    from lcelib.checks import checks
+    from lcelib.ledger import judge, located_table
 
     run = Run(settings)
-    located, results = ledger.located_table(run), table(run)
+    located, results = located_table(run), table(run)
     with atomic(run.folder / "located.csv") as temporary:
         located.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
-    full = settings.grid == "paper" and len(settings.seeds) > 1
-    write_json(
-        run.folder / "checks.json", ledger.checks(results, located, settings) if full else []
-    )
-    write_json(run.claims, ledger.judge(results, located, settings))
+    met = checks(results, located, settings) if full_grid(settings) else []
+    write_json(run.folder / "checks.json", met)
+    write_json(run.claims, judge(results, located, settings))
 
 
 def notebook(settings: Profile, seed: int, name: str) -> None:
@@ -54,7 +65,7 @@ def notebook(settings: Profile, seed: int, name: str) -> None:
     final = run.notebook(name, seed)
     partial = final.with_suffix(".partial.ipynb")
     partial.parent.mkdir(parents=True, exist_ok=True)
-    overrides = changed(settings)
+    overrides = [f"{key}={value}" for key, value in settings.overrides.items()]
     command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / f"{name}.ipynb")]
     command += [str(partial), "--kernel", "python3", "--no-progress-bar", "--log-level", "ERROR"]
     command += ["--execution-timeout", str(NOTEBOOK_TIMEOUT), "-r", "profile", settings.name]
@@ -70,24 +81,8 @@ def notebook(settings: Profile, seed: int, name: str) -> None:
     os.replace(partial, final)
 
 
-def changed(settings: Profile) -> list[str]:
-    """The overrides of a profile as KEY=VALUE."""
-    from dataclasses import asdict
-
-    from lcelib.profiles import profile
-
-    base = asdict(profile(settings.name))
-    text = {
-        k: ",".join(map(str, v)) if isinstance(v, tuple) else str(v)
-        for k, v in asdict(settings).items()
-    }
-    return [f"{k}={text[k]}" for k, v in asdict(settings).items() if v != base[k]]
-
-
 def stable(text: str) -> str:
     """An executed notebook without what differs from run to run: times and random widget ids."""
-    import json
-
     content = json.loads(text)
     content["metadata"].pop("papermill", None)
     for number, cell in enumerate(content["cells"]):

@@ -1,5 +1,7 @@
 """What each rule of the Snakefile does, one function a rule."""
 
+import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 from lcelib.corpus import Corpus, Counterfactual, build_corpus, read_spec, split_sentences
 from lcelib.errors import LceError
 from lcelib.experiments import OTHER_SEED, measure_all, write_rows
-from lcelib.files import sha256, write_json
+from lcelib.files import atomic, write_json
 from lcelib.profiles import CONDITIONS, Profile
 from lcelib.workflow import PROBES, Run
 
@@ -51,8 +53,6 @@ def corpus(settings: Profile) -> None:
 
 def read_corpus(run: Run) -> Corpus:
     """The corpus of a run."""
-    import json
-
     content = json.loads(run.corpus.read_text(encoding="utf-8"))
     for key in ("pairs", "held_out_pairs"):
         content[key] = [Counterfactual(**p) for p in content[key]]
@@ -113,8 +113,6 @@ def subnetworks(settings: Profile, seed: int, condition: str) -> None:
 
 def theta_hash(model) -> str:
     """The SHA-256 of a model's parameters, names and values."""
-    import hashlib
-
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
         digest.update(name.encode() + parameter.detach().numpy().tobytes())
@@ -174,18 +172,8 @@ def use_threads(settings: Profile) -> None:
 def results(settings: Profile) -> None:
     """Put all measured values into one table."""
     run = Run(settings)
-    parts = [
-        run.measured(s, t).read_text().splitlines() for s in settings.seeds for t in CONDITIONS
-    ]
-    text = "\n".join([parts[0][0], *(line for part in parts for line in part[1:])]) + "\n"
-    from lcelib.files import atomic
-
+    paths = [run.measured(s, t) for s in settings.seeds for t in CONDITIONS]
+    parts = [path.read_text(encoding="utf-8").splitlines() for path in paths]
+    lines = [parts[0][0], *(line for part in parts for line in part[1:])]
     with atomic(run.results) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def manifest(folder: Path, data: Path, rule: str) -> None:
-    """figures/manifest.json: figure → rule and hashes of the figure's and its data's bytes."""
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".png", ".pdf", ".csv"))
-    entries = {p.name: {"rule": rule, "sha256": sha256(p), "data": sha256(data)} for p in files}
-    write_json(folder / "manifest.json", entries)
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -21,8 +21,13 @@ class Summary:
 
 
 def summary(values) -> Summary:
-    """Summary of one value per seed; with one seed there is no spread (NaN)."""
+    """Summary of one value per seed; with one seed there is no spread (NaN).
+
+    Raises ValueError where there is no value at all.
+    """
     x = np.asarray(list(values), float)
+    if not len(x):
+        raise ValueError("no values")
     n, mean = len(x), float(x.mean())
     if n < 2:
         return Summary(mean, np.nan, np.nan, np.nan, n)

@@ -17,7 +17,7 @@ from lcelib.errors import LceError
 from lcelib.files import atomic
 from lcelib.models import prunable
 
-WINNING_TICKET = 0.05
+WINNING_TICKET = 0.05  # perplexity within 5 % of the full model's (paper §4.2)
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,3 @@ def as_tensors(mask: dict[str, np.ndarray], like: dict[str, np.ndarray]) -> dict
 def rewind(model: nn.Module, theta_0: dict[str, np.ndarray], mask: dict[str, np.ndarray]) -> None:
     """Set the model to m ⊙ θ0, in place."""
     Subnetwork(theta_0, mask, "").load_into(model)
-
-
-def winning_ticket(perplexity: float, full_perplexity: float) -> bool:
-    """Whether a subnetwork is a winning ticket: within 5 % of the full model (paper §4.2)."""
-    return perplexity <= full_perplexity * (1 + WINNING_TICKET)

@@ -157,8 +157,9 @@ def fine_tune(
     )
     loss_module, optimizer = accelerator.prepare(loss_module, optimizer)
     collate, state = PreferentialMasking(tokenizer, text), TrainingState(model, optimizer)
-    losses = state.restore(checkpoint, recipe, seed)
-    _apply(mask, model)
+    losses, parameters = state.restore(checkpoint, recipe, seed), dict(model.named_parameters())
+    pruned = [(parameters[n], ~keep.to(accelerator.device)) for n, keep in (mask or {}).items()]
+    set_to_zero(pruned)
     lengths = [len(ids) for ids in text.ids]
     share = slice(accelerator.process_index, None, accelerator.num_processes)
     for step in range(len(losses), recipe.steps):
@@ -176,7 +177,7 @@ def fine_tune(
         optimizer.zero_grad()
         accelerator.backward(loss)
         optimizer.step()
-        _apply(mask, model)
+        set_to_zero(pruned)
         if progress is not None:
             progress(step, losses[-1])
         due = recipe.checkpoint_every and (step + 1) % recipe.checkpoint_every == 0
@@ -196,14 +197,11 @@ def schedule(step: int, recipe: Recipe) -> float:
     return (recipe.steps - step) / (recipe.steps - warm)
 
 
-def _apply(mask: dict[str, Tensor] | None, model: nn.Module) -> None:
-    """Set the weights that `mask` prunes to 0."""
-    if mask is None:
-        return
-    parameters = dict(model.named_parameters())
+def set_to_zero(pruned: list[tuple[nn.Parameter, Tensor]]) -> None:
+    """Set the pruned weights (boolean tensors) of each parameter to 0, in place."""
     with torch.no_grad():
-        for name, keep in mask.items():
-            parameters[name].masked_fill_(~keep.to(parameters[name].device), 0)
+        for parameter, where in pruned:
+            parameter.masked_fill_(where, 0)
 
 
 class TrainingState:

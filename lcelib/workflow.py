@@ -4,6 +4,7 @@ The dependency graph itself stands in the Snakefile; this module knows the
 paths and what each stage does.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -92,6 +93,17 @@ def notebooks(settings: Profile) -> list[str]:
     return names
 
 
+def code(*parts: str) -> str:
+    """A digest of modules or folders of the package: a rule whose code changed runs again."""
+    package, digest = Path(__file__).parent, hashlib.sha256()
+    for part in parts:
+        place = package / part
+        files = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+        for file in files:
+            digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def available(run: Run) -> Path:
     """The run's results table, or the published one of the toy profile where it is not built."""
     if run.results.exists():
@@ -102,14 +114,14 @@ def available(run: Run) -> Path:
     raise LceError("results table", f"{run.results} is not there", "Build it with: make paper")
 
 
-def build(settings: Profile, overrides: dict, targets: list[str], cores: int, show) -> int:
+def build(settings: Profile, targets: list[str], cores: int, show) -> int:
     """Let Snakemake build `targets` (files or rules) and return its exit status.
 
     `show(done, total, job)` is called for every finished job. The whole log is
     kept in the run's folder; on failure its telling part is printed.
     """
     run, config = Run(settings), [f"profile={settings.name}"]
-    config += [f"set_{key}={_text(value)}" for key, value in overrides.items()]
+    config += [f"set_{key}={value}" for key, value in settings.overrides.items()]
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     command += ["--directory", str(ROOT), "--cores", str(cores), "--rerun-incomplete", "--nolock"]
     command += ["--rerun-triggers", "mtime", "params", "input", "code", "--nocolor"]
@@ -144,10 +156,6 @@ def build(settings: Profile, overrides: dict, targets: list[str], cores: int, sh
     return process.returncode
 
 
-def _text(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-
-
 def print_progress(start: float):
     """A `show` for `build` that prints one line per job."""
 
@@ -158,7 +166,7 @@ def print_progress(start: float):
     return show
 
 
-def ensure(settings: Profile, overrides: dict, seed: int, conditions=CONDITIONS) -> Run:
+def ensure(settings: Profile, seed: int) -> Run:
     """The run with its subnetworks of one seed, built by Snakemake where they are missing.
 
     This is the one call of a notebook that is opened alone. Raises LceError when
@@ -168,7 +176,7 @@ def ensure(settings: Profile, overrides: dict, seed: int, conditions=CONDITIONS)
 
     run = Run(settings)
     wanted = [run.corpus, *(run.probe(n) for n in PROBES)]
-    wanted += [p for c in conditions for p in run.subnetworks(seed, c)]
+    wanted += [p for c in CONDITIONS for p in run.subnetworks(seed, c)]
     missing = [str(p) for p in wanted if not p.exists()]
     if missing:
         with tqdm(total=len(missing), unit="job", desc="building what is missing") as bar:
@@ -177,7 +185,7 @@ def ensure(settings: Profile, overrides: dict, seed: int, conditions=CONDITIONS)
                 bar.total, bar.n = total, done
                 bar.refresh()
 
-            status = build(settings, overrides, missing, os.cpu_count() or 1, show)
+            status = build(settings, missing, os.cpu_count() or 1, show)
         if status:
             raise LceError("the build", f"ended with status {status}", "See the log above.")
     return run

@@ -110,3 +110,12 @@ def test_an_executed_notebook_does_not_keep_random_names():
     second = stable(executed("f" * 32, "e" * 32, "d" * 32, 2))
     assert first == second
     assert "98%" in first
+
+
+def test_an_unknown_parameter_is_refused(tmp_path):
+    """papermill itself only warns of a misspelt name."""
+    command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks/06_results.ipynb")]
+    command += [str(tmp_path / "out.ipynb"), "--kernel", "python3", "-p", "sead", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode != 0
+    assert "parameter 'sead': is unknown" in done.stderr

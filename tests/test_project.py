@@ -125,6 +125,27 @@ def test_overrides_are_read_by_type():
             check_seed(found, bad)
 
 
+def test_overrides_of_a_profile_read_back_to_the_same_profile(tmp_path, monkeypatch):
+    spec = tmp_path / "my spec.toml"
+    spec.write_text(SPEC)
+    monkeypatch.chdir(tmp_path)
+    found = profile("toy", {"seeds": "2,5", "learning_rate": 5e-05, "bias_spec": "my spec.toml"})
+    assert found.bias_spec == str(spec)  # stages and notebooks run in other folders
+    assert profile("toy", found.overrides) == found
+    assert profile("toy").overrides == {}
+    (tmp_path / "toybert").mkdir()
+    assert profile("toy", {"model": "toybert"}) == PROFILES["toy"]
+
+
+def test_changed_code_is_seen():
+    from lcelib.workflow import code
+
+    assert code("corpus") == code("corpus") != code("training")
+    assert code("measures") != code("measures", "corpus")
+    with pytest.raises(FileNotFoundError):
+        code("no_such_module")
+
+
 def test_a_file_is_complete_or_absent(tmp_path):
     path = tmp_path / "x.json"
     path.write_text("old")
@@ -147,7 +168,7 @@ def test_help_is_quick_and_loads_no_torch():
 
 def test_published_claims_follow_from_the_published_table():
     """claims.json and checks.json, recomputed from results.csv alone, are the published ones."""
-    from lcelib import ledger
+    from lcelib import checks, ledger
 
     results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
     located = pd.read_csv(ROOT / "figures/located.csv")
@@ -155,9 +176,35 @@ def test_published_claims_follow_from_the_published_table():
     claims = json.loads((ROOT / "figures/claims.json").read_text())
     assert ledger.judge(results, located, toy) == claims
     assert len(claims) == 10
-    checks = json.loads((ROOT / "figures/checks.json").read_text())
-    assert ledger.checks(results, located, toy) == checks
+    published = json.loads((ROOT / "figures/checks.json").read_text())
+    assert checks.checks(results, located, toy) == published
     assert set(results["seed"]) == set(toy.seeds)
+
+
+def test_winning_tickets_are_within_five_per_cent():
+    from lcelib import checks, gaps
+
+    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    at = (results["measure"] == "perplexity") & (results["target"] == "anti")
+    at &= results["reference"].isna() & (results["seed"] == 1)
+    dense = float(results.loc[at & (results["sparsity"] == 0), "value"].iloc[0])
+    for factor, within in ((1.0499, True), (1.0501, False)):
+        results.loc[at & (results["sparsity"] == 0.4), "value"] = factor * dense
+        excess = gaps.ticket_excess(results, PROFILES["toy"])
+        assert excess.max(axis=None) == pytest.approx(factor - 1)
+        row = next(c for c in checks.language(results, PROFILES["toy"]) if "excess" in c["check"])
+        assert row["met"] is within
+
+
+def test_a_failing_check_is_written_as_such():
+    """With the labels of S and A exchanged nothing holds, and the file says so."""
+    from lcelib import checks
+
+    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    exchange = {"stereotypical": "anti", "anti": "stereotypical"}
+    results["target"] = results["target"].replace(exchange)
+    rows = json.loads(json.dumps(checks.separation(results, PROFILES["toy"])))
+    assert [r["met"] for r in rows] == [False, False, False, None]
 
 
 def test_what_a_table_does_not_hold_is_not_judged():
@@ -172,14 +219,32 @@ def test_what_a_table_does_not_hold_is_not_judged():
     assert {verdicts[i] for i in (5, 6, 7, 8, 9, 10)} == {ledger.UNTESTABLE}
 
 
-def test_the_manifest_names_every_figure_and_its_bytes():
+def test_the_manifest_names_every_figure_its_bytes_and_its_data():
     manifest = json.loads((ROOT / "figures/manifest.json").read_text())
-    data = sha256(ROOT / "figures/results.csv")
     for name, entry in manifest.items():
         assert sha256(ROOT / "figures" / name) == entry["sha256"], name
-        assert entry["data"] == data
+        for data, digest in entry["data"].items():
+            assert sha256(ROOT / "figures" / data) == digest
     for stem in [*(f"figure{i}" for i in range(1, 8)), *(f"table{i}" for i in (1, 4, 5, 8))]:
         assert {f"{stem}.png", f"{stem}.pdf"} <= set(manifest)
+    data = {name: list(entry["data"]) for name, entry in manifest.items()}
+    assert (data["figure1.png"], data["figure3.png"]) == ([], ["located.csv"])
+    assert data["figure4.pdf"] == data["table5.csv"] == ["results.csv"]
+
+
+def test_the_papers_number_stands_beside_its_own_sparsity_and_k_only():
+    from lcelib.figures.tables import PAPER, language_by_strategy
+
+    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    few = results[results["sparsity"].isin([0.0, 0.3, 0.4])]
+    row = language_by_strategy(few).set_index(["localization", "strategy"]).loc["mask", "EP α=2"]
+    assert list(row.index) == ["ΔPPL 30 %", "ΔPPL 40 %", "ΔLM 30 %", "ΔLM 40 %"]
+    printed = [PAPER["table5_delta"]["mask"]["EP2"][i] for i in (2, 3, 6, 7)]
+    for cell, number, digits in zip(row, printed, (3, 3, 2, 2), strict=True):
+        assert cell.endswith(f"({number:.{digits}f})".replace("-", "−"))
+    other_k = results.replace({"localization": {"value 0.1": "value 0.2"}})
+    cells = language_by_strategy(other_k).query("localization == 'value'").iloc[0]
+    assert all("(–)" in cell for cell in cells[2:])
 
 
 def test_the_readmes_ledger_is_the_published_one():

@@ -8,8 +8,9 @@ from lcelib.figures import results as _results
 from lcelib.figures import schematic as _schematic
 from lcelib.figures import tables as _tables
 from lcelib.figures.style import save, style
+from lcelib.files import sha256
 
-__all__ = ["FIGURES", "TABLES", "draw_all", "style"]
+__all__ = ["FIGURES", "TABLES", "draw_all", "manifest", "style"]
 
 FIGURES = {
     "figure1": _schematic.two_steps,
@@ -31,7 +32,7 @@ TABLES = {
 def draw_all(results: pd.DataFrame, located: pd.DataFrame, folder: Path) -> list[str]:
     """Draw whatever the table holds into `folder` as PNG and PDF (tables also as CSV).
 
-    Returns the names that were left out because the profile's grid lacks their data.
+    Returns the names that were left out because the table lacks their data.
     """
     folder.mkdir(parents=True, exist_ok=True)
     style()
@@ -44,10 +45,28 @@ def draw_all(results: pd.DataFrame, located: pd.DataFrame, folder: Path) -> list
     for name, make in TABLES.items():
         try:
             table = make(results)
-            table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-            save(_tables.render(table), folder / name)
         except (KeyError, ValueError, IndexError):
             missing.append(name)
-    if missing:
-        print(f"not in this profile's grid: {', '.join(missing)}")
+            continue
+        table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+        save(_tables.render(table), folder / name)
     return missing
+
+
+def manifest(folder: Path, results: Path, located: Path) -> dict[str, dict]:
+    """File name → the function and rule that made it, the hashes of its data and its own.
+
+    Figures 1 and 2 are computed from sixteen weights in the code and have no data.
+    """
+    data = {"figure1": (), "figure2": (), "figure3": (located,)}
+    functions = {**FIGURES, **TABLES}
+    return {
+        path.name: {
+            "function": f"{functions[path.stem].__module__}.{functions[path.stem].__name__}",
+            "rule": "figures",
+            "data": {p.name: sha256(p) for p in data.get(path.stem, (results,))},
+            "sha256": sha256(path),
+        }
+        for path in sorted(folder.iterdir())
+        if path.stem in functions
+    }

@@ -10,6 +10,7 @@ from lcelib.figures.results import STRATEGIES, _main_value, _values
 from lcelib.gaps import OPPOSITE, model_values
 from lcelib.profiles import DATA
 
+PAPER_SPARSITIES = (0.1, 0.2, 0.3, 0.4)
 PAPER = json.loads((DATA / "paper_tables.json").read_text(encoding="utf-8"))
 
 
@@ -31,9 +32,7 @@ def _by_sparsity(results, table: str, measures: dict[str, str]) -> pd.DataFrame:
     levels, rows = _sparsities(results), []
     for condition in ("stereotypical", "anti"):
         for label, measure in measures.items():
-            paper = dict(
-                zip((0.0, 0.1, 0.2, 0.3, 0.4), PAPER[table][condition][label], strict=True)
-            )
+            paper = dict(zip((0.0, *PAPER_SPARSITIES), PAPER[table][condition][label], strict=True))
             cells = {
                 ("full" if s == 0 else f"{100 * s:g} %"): _cell(
                     model_values(results, condition, measure, s), paper.get(s)
@@ -60,20 +59,22 @@ def _by_strategy(results, paper_table, pairs) -> pd.DataFrame:
     rows, levels = [], [s for s in _sparsities(results) if s > 0]
     for kind, where in (("mask", "mask"), ("value_k10", _main_value(results))):
         for strategy, alpha, name in STRATEGIES[: 6 if kind == "mask" else 5]:
-            key = f"{strategy}{alpha:g}" if alpha is not None else strategy
-            row = {"localization": kind.split("_")[0], "strategy": name}
-            for column, measure in enumerate(("perplexity_delta", "stereoset_lm")):
-                for i, s in enumerate(levels):
-                    change = pd.concat(
-                        [
-                            _change(results, t, where, strategy, alpha, s, measure, r)
-                            for t, r in pairs
-                        ],
-                        axis=1,
-                    ).mean(axis=1)
-                    paper = PAPER[paper_table][kind][key][4 * column + i] if i < 4 else None
-                    label = ("ΔPPL" if column == 0 else "ΔLM") + f" {100 * s:g} %"
-                    row[label] = _cell(change, paper, 3 if column == 0 else 2)
+            row = {"localization": where.split()[0], "strategy": name}
+            printed = PAPER[paper_table][kind][strategy + ("" if alpha is None else f"{alpha:g}")]
+            if where not in ("mask", "value 0.1"):  # the paper's k is 10 %
+                printed = [None] * 2 * len(PAPER_SPARSITIES)
+            for label, measure, digits in (
+                ("ΔPPL", "perplexity_delta", 3),
+                ("ΔLM", "stereoset_lm", 2),
+            ):
+                numbers = printed[:4] if label == "ΔPPL" else printed[4:]
+                paper = dict(zip(PAPER_SPARSITIES, numbers, strict=True))
+                for s in levels:
+                    change = [
+                        _change(results, t, where, strategy, alpha, s, measure, r) for t, r in pairs
+                    ]
+                    mean = pd.concat(change, axis=1).mean(axis=1)
+                    row[f"{label} {100 * s:g} %"] = _cell(mean, paper.get(s), digits)
             rows.append(row)
     return pd.DataFrame(rows)
 

@@ -16,8 +16,8 @@ from lcelib.toybert import lexicon as lex
 # evenly between these bounds over the words of a group (those of the
 # specification and the unseen ones apart), in random order.
 AGREEMENT = (0.34, 0.70)
-# Which facts: of three worlds tried, the one whose base model is mildly biased on
-# all three measures (chosen on the base alone, before any fine-tuning).
+# Which facts the language tells. Of worlds 0, 1 and 2 this is the one whose base
+# model is mildly biased on all three measures; only base models were compared.
 WORLD_SEED = 2
 GROUP_CONTEXT = 0.6  # how often a place or adjective comes from the word's group
 KINDS = {
