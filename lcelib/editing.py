@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from lcelib import kernels
 from lcelib.errors import LceError
 from lcelib.localization import Located, check_pair
 from lcelib.patch import Change, Patch
@@ -31,17 +30,16 @@ def edit(
     check_strategy(strategy, alpha, located.by)
     changes = {}
     for name, index in located.positions.items():
-        old = kernels.read_at(target.weights[name], index)
+        old = target.weights[name].reshape(-1)[index]
         if strategy == "PR":
             new = np.zeros_like(old)
         elif strategy == "SW":
             source = target.theta if theta_0 is None else theta_0
-            restored = np.where(
-                kernels.read_at(target.keep(name), index), old, kernels.read_at(source[name], index)
-            )
-            new = np.where(kernels.read_at(reference.keep(name), index), restored, 0)
+            kept, switched = (net.keep(name).reshape(-1)[index] for net in (target, reference))
+            restored = np.where(kept, old, source[name].reshape(-1)[index])
+            new = np.where(switched, restored, 0)
         else:
-            new = kernels.read_at(reference.weights[name], index)
+            new = reference.weights[name].reshape(-1)[index]
         changes[name] = Change(index, old, new.astype(old.dtype))
     info = {"strategy": strategy, "localization": located.by}
     return Patch(changes, alpha if strategy in ("IP", "EP") else 1.0, info)

@@ -86,12 +86,12 @@ def locate(
     """
     check_pair(target, reference)
     if by == "mask":
-        found = {n: np.flatnonzero(target.keep(n) ^ reference.keep(n)) for n in target.mask}
+        found = {n: kernels.positions(target.mask[n] ^ reference.mask[n]) for n in target.mask}
     elif by == "value":
         shared = {n: target.mask[n] & reference.mask[n] for n in target.mask}
         count = _count(k, of, shared, target.total)
         found = kernels.top_k_difference(
-            {n: target.theta[n] for n in shared}, reference.theta, shared, count
+            {n: target.theta[n] for n in shared}, reference.theta, count, shared
         )
     elif by == "uninformed":
         if like is None:
@@ -104,7 +104,7 @@ def locate(
 
 
 def _count(k: float | int | None, of: str, shared: dict, total: int) -> int:
-    present = sum(int(np.bitwise_count(b).sum()) for b in shared.values())
+    present = sum(map(kernels.popcount, shared.values()))
     if of not in ("shared", "prunable"):
         raise LceError(f"of={of!r}", "is unknown", "Use shared or prunable.")
     share = isinstance(k, float) and 0 < k <= 1
@@ -123,10 +123,10 @@ def _uninformed(target, reference, like, seed, strategy, match) -> dict[str, np.
     sizes = {n: target.theta[n].size for n in among}
     rng = np.random.default_rng([seed, 5])
     if match is None:
-        available = sum(int(np.bitwise_count(b).sum()) for b in among.values())
+        available = sum(map(kernels.popcount, among.values()))
         if like.size > available:
             raise LceError("uninformed", f"only {available} weights to draw", "Use a smaller k.")
-        return kernels.sample_positions(among, sizes, like.size, rng)
+        return kernels.sample_positions(sizes, like.size, rng, among)
     if match not in ("component", "magnitude"):
         raise LceError(f"match={match!r}", "is unknown", "Use component or magnitude.")
     found = {}

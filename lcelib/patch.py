@@ -17,16 +17,12 @@ class Change:
     """Sorted flat positions in one tensor, the values there, and those at α = 1."""
 
     index: np.ndarray  # int64
-    old: np.ndarray
+    old: np.ndarray  # in the tensor's dtype; bfloat16 as its bits, uint16
     new: np.ndarray
 
     def at(self, alpha: float) -> np.ndarray:
-        """old + α (new − old), in the tensor's dtype; exactly `old` at 0 and `new` at 1."""
-        if alpha == 0:
-            return self.old
-        if alpha == 1:
-            return self.new
-        return (self.old + alpha * (self.new - self.old)).astype(self.old.dtype)
+        """old + α (new − old) in the tensor's dtype; exactly `old` at 0 and `new` at 1."""
+        return kernels.interpolate(self.old, self.new, alpha)
 
 
 @dataclass(frozen=True)
@@ -71,21 +67,26 @@ class Patch:
             if len(change.index) and change.index[-1] >= views[name].numel():
                 reason = f"{name} has {views[name].numel()} weights, the patch needs more"
                 raise LceError("model", reason, "Use the model that the patch was made for.")
+            if views[name].dtype != (own := like(change.old, views[name]).dtype):
+                reason = f"{name} is {views[name].dtype}, the patch {own}"
+                raise LceError("model", reason, "Load the model in the patch's dtype.")
         return views
 
     def _write(self, model: nn.Module, expected: float, alpha: float, verb: str) -> None:
         """Replace the values at strength `expected` by those at `alpha`, or refuse and do nothing."""
         views = self._views(model)
+        positions = {
+            n: torch.from_numpy(c.index).to(views[n].device) for n, c in self.changes.items()
+        }
+        found = kernels.read_at(views, positions)
         for name, change in self.changes.items():
-            found = views[name][torch.from_numpy(change.index)].cpu().numpy()
-            if found.tobytes() != change.at(expected).astype(found.dtype).tobytes():
-                wrong = int((found != change.at(expected)).sum())
+            here, wanted = bits(found[name]), change.at(expected)
+            wrong = len(wanted) - int(np.count_nonzero(here == wanted.view(here.dtype)))
+            if wrong:
                 reason = f"cannot be {verb}: {wrong} weights of {name} are not what it expects"
                 raise LceError("patch", reason, "Is this the right model, in the right state?")
-        for name, change in self.changes.items():
-            values = torch.from_numpy(np.ascontiguousarray(change.at(alpha)))
-            view = views[name]
-            view[torch.from_numpy(change.index)] = values.to(view.device, view.dtype)
+        values = {n: like(c.at(alpha), views[n]) for n, c in self.changes.items()}
+        kernels.write_at(views, positions, values)
 
     def apply(self, model: nn.Module) -> None:
         """Apply in place. Raises LceError, with the model untouched, unless all old values match."""
@@ -113,7 +114,19 @@ class Patch:
                 differ = (parameter.detach() != before[name]).view(-1).cpu().numpy()
                 listed = np.zeros(differ.size, bool)
                 if name in self.changes:
-                    kernels.write_at(listed, self.changes[name].index, True)
+                    listed[self.changes[name].index] = True
                 changed += int((differ & listed).sum())
                 others += int((differ & ~listed).sum())
         return Report(self.size, changed, others, sum(p.numel() for p in before.values()))
+
+
+def bits(values: torch.Tensor) -> np.ndarray:
+    """The values' bits as unsigned integers, on the host: what is compared when bits must agree."""
+    word = {2: torch.uint16, 4: torch.uint32, 8: torch.uint64}[values.element_size()]
+    return values.cpu().view(word).numpy()
+
+
+def like(values: np.ndarray, tensor: torch.Tensor) -> torch.Tensor:
+    """Values of a patch as a tensor on a tensor's device; uint16 holds bfloat16."""
+    found = torch.from_numpy(np.ascontiguousarray(values))
+    return (found.view(torch.bfloat16) if values.dtype == np.uint16 else found).to(tensor.device)

@@ -58,7 +58,7 @@ class Subnetwork:
     @property
     def present(self) -> int:
         """The number of weights present."""
-        return sum(int(np.bitwise_count(bits).sum()) for bits in self.mask.values())
+        return sum(map(kernels.popcount, self.mask.values()))
 
     @property
     def sparsity(self) -> float:
@@ -117,7 +117,7 @@ def iterative_magnitude_pruning(
     model: nn.Module,
     initial: str,
     sparsities: list[float],
-    train: Callable[[nn.Module, dict[str, torch.Tensor] | None, int], None],
+    train: Callable[[nn.Module, dict[str, np.ndarray] | None, int], None],
     done: Callable[[int], Subnetwork | None] = lambda _: None,
 ) -> Iterator[Subnetwork]:
     """Train, prune globally, rewind to θ0, repeat: yields the dense model and one per sparsity.
@@ -135,7 +135,7 @@ def iterative_magnitude_pruning(
         subnetwork = done(number)
         if subnetwork is None:
             rewind(model, theta_0, mask)
-            train(model, as_tensors(mask, theta_0) if number else None, number)
+            train(model, mask if number else None, number)
             trained = parameters(model)
             theta = trained | {
                 n: np.where(kernels.unpack(mask[n], trained[n].shape), trained[n], before[n])
@@ -146,11 +146,6 @@ def iterative_magnitude_pruning(
         if number < len(sparsities):
             before = {n: subnetwork.theta[n] for n in names}
             mask = kernels.prune_masks(subnetwork.weights, round(sparsities[number] * total))
-
-
-def as_tensors(mask: dict[str, np.ndarray], like: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    """Packed masks as boolean tensors in the shapes of `like`."""
-    return {n: torch.from_numpy(kernels.unpack(b, like[n].shape)) for n, b in mask.items()}
 
 
 def rewind(model: nn.Module, theta_0: dict[str, np.ndarray], mask: dict[str, np.ndarray]) -> None:

@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lcelib import kernels
 from lcelib.errors import LceError
 from lcelib.files import atomic
 from lcelib.models import masked_logits, pad
@@ -131,14 +133,13 @@ def fine_tune(
     text: MaskedText,
     recipe: Recipe,
     seed: int,
-    mask: dict[str, Tensor] | None = None,
+    mask: dict[str, np.ndarray] | None = None,
     checkpoint: Path | None = None,
     progress: Callable[[int, float], None] | None = None,
 ) -> list[float]:
     """Train `model` in place on `text` and return the loss of every step.
 
-    `mask` (name → boolean tensor) keeps pruned weights at exactly 0 after each
-    step. With `checkpoint` and `recipe.checkpoint_every` the state is saved
+    `mask` (name → packed bits) keeps pruned weights at exactly 0 after each step. With `checkpoint` and `recipe.checkpoint_every` the state is saved
     there and taken up again; the file is removed at the end. Raises LceError
     when the loss is not finite, at that step.
     """
@@ -158,8 +159,9 @@ def fine_tune(
     loss_module, optimizer = accelerator.prepare(loss_module, optimizer)
     collate, state = PreferentialMasking(tokenizer, text), TrainingState(model, optimizer)
     losses, parameters = state.restore(checkpoint, recipe, seed), dict(model.named_parameters())
-    pruned = [(parameters[n], ~keep.to(accelerator.device)) for n, keep in (mask or {}).items()]
-    set_to_zero(pruned)
+    bits = {n: torch.from_numpy(b).to(accelerator.device) for n, b in (mask or {}).items()}
+    sparse = {n: parameters[n].detach() for n in bits}
+    kernels.hold_at_zero(sparse, bits)
     lengths = [len(ids) for ids in text.ids]
     share = slice(accelerator.process_index, None, accelerator.num_processes)
     for step in range(len(losses), recipe.steps):
@@ -177,7 +179,7 @@ def fine_tune(
         optimizer.zero_grad()
         accelerator.backward(loss)
         optimizer.step()
-        set_to_zero(pruned)
+        kernels.hold_at_zero(sparse, bits)
         if progress is not None:
             progress(step, losses[-1])
         due = recipe.checkpoint_every and (step + 1) % recipe.checkpoint_every == 0
@@ -195,13 +197,6 @@ def schedule(step: int, recipe: Recipe) -> float:
     if step < warm:
         return (step + 1) / warm
     return (recipe.steps - step) / (recipe.steps - warm)
-
-
-def set_to_zero(pruned: list[tuple[nn.Parameter, Tensor]]) -> None:
-    """Set the pruned weights (boolean tensors) of each parameter to 0, in place."""
-    with torch.no_grad():
-        for parameter, where in pruned:
-            parameter.masked_fill_(where, 0)
 
 
 class TrainingState:

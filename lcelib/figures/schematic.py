@@ -62,7 +62,7 @@ def two_steps(results, located) -> plt.Figure:
     found = locate(target, reference, by="mask")
     patch = edit(target, reference, found, "IP", 1.0)
     edited = target.weights[NAME].copy()
-    kernels.write_at(edited, found.positions[NAME], patch.changes[NAME].new)
+    edited.reshape(-1)[found.positions[NAME]] = patch.changes[NAME].new
     figure, axes = plt.subplots(1, 4, figsize=(WIDTH, 2.5))
     marks = found.positions[NAME]
     _matrix(axes[0], target.weights[NAME], "target\n(stereotypical)", pruned=KEEP_TARGET)
@@ -112,7 +112,8 @@ def toy_pair(results, located) -> plt.Figure:
                 continue
             change = edit(target, reference, found, strategy, alpha).changes[NAME]
             edited = w.copy()
-            kernels.write_at(edited, marks, change.at(alpha if strategy in ("IP", "EP") else 1.0))
+            strength = alpha if strategy in ("IP", "EP") else 1.0
+            edited.reshape(-1)[marks] = change.at(strength)
             title = f"{strategy}, α = {alpha:g}" if strategy in ("IP", "EP") else strategy
             _matrix(axis, edited, title, TOWARDS_ANTI, marks, old=w)
     return figure

@@ -1,8 +1,51 @@
-"""The kernels in NumPy: the specification, written to be read (contract: package docstring)."""
+"""The kernels in NumPy: the CPU path and the specification (contract: package docstring)."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
-Arrays = dict[str, np.ndarray]
+from lcelib.kernels import selection
+from lcelib.kernels.numpy_keys import (
+    CHUNK,
+    THREADS,
+    Arrays,
+    Keys,
+    Piece,
+    choose,
+    flat,
+    in_threads,
+    narrow,
+    pieces,
+    present,
+    widen,
+)
+from lcelib.kernels.selection import Cut
+
+
+def kth_magnitude(weights: Arrays, counts: Sequence[int]) -> list[Cut]:
+    """The cuts below which the `counts` weights of lowest magnitude lie, over all tensors."""
+    return selection.lowest(Keys(weights), counts)
+
+
+def prune_masks(weights: Arrays, pruned: int | Cut) -> Arrays:
+    """Packed masks without the `pruned` weights of lowest magnitude over all tensors."""
+    cut = pruned if isinstance(pruned, Cut) else kth_magnitude(weights, [pruned])[0]
+    masks = {n: np.empty(-(-w.size // 8), np.uint8) for n, w in weights.items()}
+    keys, every = Keys(weights), 0 < cut.ties == cut.equal
+
+    def work(todo: list[Piece]) -> None:
+        flags, ties = np.empty(CHUNK, bool), cut.ties
+        for name, where, key in keys.stream(todo):
+            flag = flags[: len(key)]
+            if every:
+                np.greater(key, np.uint32(cut.key), out=flag)
+            else:
+                ties = choose(np.less, key, cut, ties, flag)
+                np.logical_not(flag, out=flag)
+            masks[name][where.start // 8 : -(-where.stop // 8)] = np.packbits(flag)
+
+    in_threads(work, keys.pieces, THREADS if every else 1)
+    return masks
 
 
 def pack(keep: np.ndarray) -> np.ndarray:
@@ -12,77 +55,147 @@ def pack(keep: np.ndarray) -> np.ndarray:
 
 def unpack(bits: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The boolean array of the given shape that `pack` made the bits from."""
-    return np.unpackbits(bits, count=int(np.prod(shape))).astype(bool).reshape(shape)
+    return np.unpackbits(bits, count=int(np.prod(shape))).view(bool).reshape(shape)
 
 
-def lowest(values: np.ndarray, k: int) -> np.ndarray:
-    """Sorted positions of the k lowest values; among equals the first positions win."""
-    if k <= 0:
-        return np.empty(0, np.int64)
-    bound = np.partition(values, k - 1)[k - 1]
-    below = np.flatnonzero(values < bound)
-    ties = np.flatnonzero(values == bound)[: k - len(below)]
-    return np.sort(np.concatenate([below, ties]))
-
-
-def _split(positions: np.ndarray, arrays: Arrays) -> Arrays:
-    """Positions in the concatenation of all tensors → flat positions per tensor."""
-    starts = np.cumsum([0] + [a.size for a in arrays.values()])
-    cuts = np.searchsorted(positions, starts)
-    return {name: positions[cuts[i] : cuts[i + 1]] - starts[i] for i, name in enumerate(arrays)}
-
-
-def prune_masks(weights: Arrays, pruned: int) -> Arrays:
-    """Packed masks that drop the `pruned` weights of lowest magnitude over all tensors.
-
-    Weights that are already 0 go first, so a mask only ever shrinks when the
-    weights it pruned are held at 0 (global magnitude pruning, paper §4.2).
-    """
-    magnitudes = np.concatenate([np.abs(w).reshape(-1) for w in weights.values()])
-    masks = {}
-    for name, positions in _split(lowest(magnitudes, pruned), weights).items():
-        keep = np.ones(weights[name].size, bool)
-        keep[positions] = False
-        masks[name] = pack(keep)
-    return masks
+def positions(bits: np.ndarray) -> np.ndarray:
+    """Sorted positions of the weights present in a packed mask; int64."""
+    found = [8 * w.start + np.flatnonzero(np.unpackbits(bits[w])) for _, w in pieces({"": bits})]
+    return np.concatenate([np.empty(0, np.int64), *found])
 
 
 def xor_count(first: Arrays, second: Arrays) -> dict[str, int]:
     """The number of weights per tensor that stand in exactly one of two packed masks."""
-    return {n: int(np.bitwise_count(first[n] ^ second[n]).sum()) for n in first}
+    counts = dict.fromkeys(first, 0)
+    for name, bits in first.items():
+        whole = len(bits) // 8 * 8
+        differ = bits[:whole].view(np.uint64) ^ second[name][:whole].view(np.uint64)
+        counts[name] += int(np.bitwise_count(differ).sum())
+        counts[name] += int(np.bitwise_count(bits[whole:] ^ second[name][whole:]).sum())
+    return counts
 
 
-def top_k_difference(target: Arrays, reference: Arrays, among: Arrays, k: int) -> Arrays:
-    """Sorted flat positions of the k largest |reference − target| over all tensors (Eq. 2).
-
-    `among` are packed masks of the weights to choose from.
-    """
-    candidates = {
-        name: np.flatnonzero(unpack(among[name], (target[name].size,))) for name in target
-    }
-    differences = np.concatenate(
-        [
-            np.abs(reference[n].reshape(-1)[c] - target[n].reshape(-1)[c])
-            for n, c in candidates.items()
-        ]
-    )
-    chosen = _split(lowest(-differences, k), candidates)
-    return {name: candidates[name][positions] for name, positions in chosen.items()}
-
-
-def sample_positions(among: Arrays, sizes: dict[str, int], k: int, rng) -> Arrays:
-    """Sorted flat positions of k weights drawn without replacement from packed masks."""
-    candidates = {n: np.flatnonzero(unpack(among[n], (sizes[n],))) for n in among}
-    total = sum(map(len, candidates.values()))
-    chosen = np.sort(rng.choice(total, k, replace=False, shuffle=False))
-    return {n: candidates[n][p] for n, p in _split(chosen, candidates).items()}
+def top_k_difference(
+    target: Arrays, reference: Arrays, k: int | dict[str, int], among: Arrays | None = None
+) -> Arrays:
+    """Sorted positions of the k largest |reference − target|, of all tensors or of each."""
+    if isinstance(k, dict):
+        one = (({n: target[n]}, {n: reference[n]}, k[n], among and {n: among[n]}) for n in target)
+        return {n: p for arguments in one for n, p in top_k_difference(*arguments).items()}
+    if k == 0:
+        return {n: np.empty(0, np.int64) for n in target}
+    keys = Keys(target, reference, among)
+    low, _ = selection.interval(keys.sample(), 1 - k / keys.size)
+    collected = keys.collect(max(low, keys.offset), k + k // 2 + (1 << 20))
+    if collected is None or len(collected[1]) < k:
+        return keys.above(selection.highest(keys, k))
+    positions, values = collected
+    bound = np.partition(values, len(values) - k)[len(values) - k]
+    chosen = values > bound
+    chosen[np.flatnonzero(values == bound)[: k - np.count_nonzero(chosen)]] = True
+    ends = np.cumsum([len(p) for p in positions.values()])[:-1]
+    parts = zip(positions.items(), np.split(chosen, ends), strict=True)
+    return {name: where[flag] for (name, where), flag in parts}
 
 
-def read_at(weights: np.ndarray, positions: np.ndarray) -> np.ndarray:
+def sample_positions(
+    sizes: dict[str, int], k: int, rng: np.random.Generator, among: Arrays | None = None
+) -> Arrays:
+    """Sorted positions of exactly k weights, every set equally likely; memory grows with k alone."""
+    counts = {n: size if among is None else popcount(among[n]) for n, size in sizes.items()}
+    ranks, found, begin = distinct(sum(counts.values()), k, rng), {}, 0
+    for name, count in counts.items():
+        own = ranks[np.searchsorted(ranks, begin) : np.searchsorted(ranks, begin + count)] - begin
+        found[name] = own if among is None else select(among[name], own)
+        begin += count
+    return found
+
+
+def distinct(total: int, k: int, rng: np.random.Generator) -> np.ndarray:
+    """k different integers below `total`, sorted, every set equally likely."""
+    if k > total // 2:
+        keep = np.ones(total, bool)
+        keep[distinct(total, total - k, rng)] = False
+        return np.flatnonzero(keep)
+    drawn = np.empty(0, np.int64)
+    while len(drawn) < k:  # never draws more than are missing: the first k different ones
+        drawn = np.sort(np.concatenate([drawn, rng.integers(total, size=k - len(drawn))]))
+        drawn = drawn[np.diff(drawn, prepend=-1) > 0]
+    return drawn
+
+
+def popcount(bits: np.ndarray) -> int:
+    """The number of weights present in a packed mask."""
+    return sum(int(np.bitwise_count(bits[s]).sum()) for _, s in pieces({"": bits}))
+
+
+def select(bits: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    """Positions of the set bits of the given ranks (from 0, sorted)."""
+    parts, begin, done = [np.empty(0, np.int64)], 0, 0
+    for _, where in pieces({"": bits}):
+        ones = begin + np.cumsum(np.bitwise_count(bits[where]), dtype=np.int64)
+        upto = np.searchsorted(ranks, ones[-1])
+        own = ranks[done:upto]
+        byte = np.searchsorted(ones, own, side="right")
+        eight = np.unpackbits(bits[where][byte][:, None], axis=1)
+        inside = own - (ones[byte] - eight.sum(axis=1, dtype=np.int64))
+        bit = (np.cumsum(eight, axis=1) <= inside[:, None]).sum(axis=1)
+        parts.append(8 * (where.start + byte) + bit)
+        begin, done = ones[-1], upto
+    return np.concatenate(parts)
+
+
+def read_at(weights: Arrays, positions: Arrays) -> Arrays:
     """The values at flat positions."""
-    return weights.reshape(-1)[positions]
+    return {n: weights[n].reshape(-1)[p] for n, p in positions.items()}
 
 
-def write_at(weights: np.ndarray, positions: np.ndarray, values: np.ndarray) -> None:
+def write_at(weights: Arrays, positions: Arrays, values: Arrays) -> None:
     """Write values at flat positions, in place; nothing else changes."""
-    weights.reshape(-1)[positions] = values
+    for name, p in positions.items():
+        flat(name, weights[name])[p] = values[name]
+
+
+def interpolate(old: np.ndarray, new: np.ndarray, alpha: float) -> np.ndarray:
+    """old + α (new − old) in float32, rounded once; exactly `old` at α = 0 and `new` at α = 1."""
+    if alpha in (0, 1):
+        return new if alpha else old
+    out = np.empty_like(old)
+    dense_edit({"": old}, {"": new}, alpha, {"": out})
+    return out
+
+
+def dense_edit(target: Arrays, reference: Arrays, alpha: float, out: Arrays) -> None:
+    """θ + α (θ_r − θ) for every weight into `out`, which may be `target`."""
+    old, new, goal = ({n: flat(n, a) for n, a in x.items()} for x in (target, reference, out))
+
+    def work(todo: list[Piece]) -> None:
+        longest = max((w.stop - w.start for _, w in todo), default=0)
+        a, b, c = np.empty((3, longest), np.float32)
+        for name, where in todo:
+            before, after, result = old[name][where], new[name][where], goal[name][where]
+            if alpha in (0, 1):
+                np.copyto(result, after if alpha else before)
+                continue
+            value = widen(before, a)
+            step = np.subtract(widen(after, b), value, out=b[: len(value)])
+            np.multiply(step, np.float32(alpha), out=step)
+            if result.dtype == np.float32:
+                np.add(value, step, out=result)
+            else:
+                narrow(np.add(value, step, out=c[: len(value)]), result)
+
+    in_threads(work, pieces(goal))
+
+
+def hold_at_zero(weights: Arrays, masks: Arrays) -> None:
+    """w ← m ⊙ w in place: pruned weights become +0, whatever they were."""
+    values = {n: flat(n, a) for n, a in weights.items()}
+
+    def work(todo: list[Piece]) -> None:
+        for name, where in todo:
+            part = values[name][where]
+            bits = part.view(f"u{part.dtype.itemsize}")  # as integers: 0 times anything is +0
+            np.multiply(bits, present(masks[name], where), out=bits)
+
+    in_threads(work, pieces(values))
