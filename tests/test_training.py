@@ -208,7 +208,7 @@ def test_iterative_magnitude_pruning(fresh_toy):
             for name, p in model.named_parameters():
                 p += torch.from_numpy(rng.normal(0, 0.02, p.shape).astype(np.float32))
                 if mask and name in mask:
-                    p[~mask[name]] = 0
+                    p[~torch.from_numpy(kernels.unpack(mask[name], p.shape))] = 0
 
     nets = pruned_run(model, [0.1, 0.2, 0.3, 0.4], train)
     total = nets[0].total
