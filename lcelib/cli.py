@@ -1,8 +1,10 @@
-"""The command line: `lce run` builds a whole run, `lce stage` is what its rules call."""
+"""The command line: `lce run` builds the paper, `lce locate` and `lce edit` work on checkpoints."""
 
+import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,6 +22,19 @@ ProfileName = Annotated[str, typer.Option("--profile", help="Name of the profile
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Replace a field of the profile.")
 ]
+Folder = Annotated[Path, typer.Argument(help="Folder with a model in safetensors.")]
+By = Annotated[str, typer.Option(help="value, mask or uninformed.")]
+K = Annotated[str, typer.Option("--k", help="Share (0.005) or number (1000) of weights.")]
+PerTensor = Annotated[bool, typer.Option("--per-tensor", help="The share k of each tensor.")]
+Sparsity = Annotated[
+    float | None, typer.Option(help="By mask: prune this share first; else pruned means 0.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of uninformed weights.")]
+Tensors = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help='Which tensors, as "*.mlp.*"; else matrices in layers.'),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.command()
@@ -82,6 +97,71 @@ def stage(
     path = workflow.Run(settings).folder / "locks" / "-".join([name, *map(str, arguments)])
     with lock(path, f"waiting for another process at {name} …"):
         functions[name](settings, *arguments)
+
+
+@app.command()
+def locate(
+    target: Folder,
+    reference: Folder,
+    by: By = "value",
+    k: K = "0.005",
+    per_tensor: PerTensor = False,
+    sparsity: Sparsity = None,
+    seed: Seed = 0,
+    tensors: Tensors = None,
+    output: Annotated[Path | None, typer.Option(help="File for the positions.")] = None,
+    json_: Json = False,
+) -> None:
+    """Find the weights in which two checkpoints of one architecture differ most (Eq. 1, 2).
+
+    Example: lce locate stereo/ anti/ --by value --k 0.005
+    """
+    from lcelib import files_cli, streaming
+
+    how = streaming.Localization(
+        by, files_cli.number(k), per_tensor, sparsity, seed, tuple(tensors or ())
+    )
+    with files_cli.bar(not json_) as progress:
+        found = streaming.locate(target, reference, how, output, progress)
+    print(json.dumps(files_cli.summary(found)) if json_ else files_cli.table(found))
+
+
+@app.command()
+def edit(
+    target: Folder,
+    reference: Folder,
+    strategy: Annotated[str, typer.Option(help="IP, EP, PR or SW.")] = "IP",
+    alpha: Annotated[float, typer.Option(help="Strength; 0 to 1 for IP, outside for EP.")] = 1.0,
+    output: Annotated[Path | None, typer.Option(help="New folder for the edited model.")] = None,
+    patch: Annotated[Path | None, typer.Option(help="File for the change alone.")] = None,
+    located: Annotated[Path | None, typer.Option(help="Positions that `lce locate` wrote.")] = None,
+    base: Annotated[Path | None, typer.Option(help="For SW: the model before fine-tuning.")] = None,
+    by: By = "value",
+    k: K = "0.005",
+    per_tensor: PerTensor = False,
+    sparsity: Sparsity = None,
+    seed: Seed = 0,
+    tensors: Tensors = None,
+    json_: Json = False,
+) -> None:
+    """Edit the located weights of TARGET towards REFERENCE and write a checkpoint or a patch.
+
+    Example: lce edit stereo/ anti/ --strategy EP --alpha 2 --k 0.005 --output edited/
+    """
+    from lcelib import files_cli, rewriting, streaming
+
+    by = by if located is None else "file"
+    how = streaming.Localization(
+        by, files_cli.number(k), per_tensor, sparsity, seed, tuple(tensors or ()), located
+    )
+    start = time.time()
+    with files_cli.bar(not json_) as progress:
+        found = rewriting.edit(
+            target, reference, how, strategy, alpha, output, patch, base, progress
+        )
+    print(json.dumps(files_cli.summary(found)) if json_ else files_cli.table(found))
+    if not json_:
+        print(files_cli.written(found, output, patch, time.time() - start))
 
 
 def main() -> None:

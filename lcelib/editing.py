@@ -2,12 +2,10 @@
 
 import numpy as np
 
-from lcelib.errors import LceError
 from lcelib.localization import Located, check_pair
 from lcelib.patch import Change, Patch
+from lcelib.strategies import check_strategy
 from lcelib.subnetworks import Subnetwork
-
-STRATEGIES = ("IP", "EP", "PR", "SW")
 
 
 def edit(
@@ -43,19 +41,3 @@ def edit(
         changes[name] = Change(index, old, new.astype(old.dtype))
     info = {"strategy": strategy, "localization": located.by}
     return Patch(changes, alpha if strategy in ("IP", "EP") else 1.0, info)
-
-
-def check_strategy(strategy: str, alpha: float, by: str) -> None:
-    """Refuse combinations that the paper does not define."""
-    if strategy not in STRATEGIES:
-        raise LceError(f"strategy {strategy!r}", "is unknown", f"Use {', '.join(STRATEGIES)}.")
-    if not np.isfinite(alpha):
-        raise LceError(f"alpha={alpha}", "is not finite", "Give a number.")
-    inside = 0 <= alpha <= 1
-    if strategy == "IP" and not inside:
-        raise LceError(f"alpha={alpha}", "is not in [0, 1]", "Use EP to extrapolate.")
-    if strategy == "EP" and inside:
-        raise LceError(f"alpha={alpha}", "is in [0, 1]", "Use IP to interpolate.")
-    if strategy == "SW" and by.startswith("value"):
-        reason = "switches masks, and value-based localization selects weights that both have"
-        raise LceError("strategy SW", reason, 'Use locate(…, by="mask").')

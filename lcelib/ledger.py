@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from lcelib.claims import CLAIMS
+from lcelib.components import component
 from lcelib.experiments import OTHER_SEED
 from lcelib.files import atomic
 from lcelib.localization import locate
-from lcelib.models import component
 from lcelib.profiles import CONDITIONS, OPPOSITE
 from lcelib.workflow import PUBLISHED, Run
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lcelib import kernels
+from lcelib.components import component
 from lcelib.errors import LceError
-from lcelib.models import component
 from lcelib.subnetworks import Subnetwork, check_names
 
 MAGNITUDE_BINS = 10

@@ -111,7 +111,8 @@ def prunable(model: nn.Module) -> list[str]:
 
     They are the linear weights inside the stack of layers: no embeddings, biases,
     normalisation, pooler or task head (paper §4.2; 72 matrices with 84,934,656
-    weights in BERT-base). The order is the model's own.
+    weights in BERT-base). The order is the model's own. `components.in_a_layer` is
+    the same rule for tensors of a file, by their names.
     """
     stacks = [name for name, m in model.named_modules() if isinstance(m, nn.ModuleList)]
     return [
@@ -120,14 +121,6 @@ def prunable(model: nn.Module) -> list[str]:
         if isinstance(module, nn.Linear | Conv1D)
         and any(name.startswith(f"{stack}.") for stack in stacks)
     ]
-
-
-def component(name: str) -> tuple[int, str]:
-    """Layer number and component of a prunable tensor: (11, "attention.output.dense")."""
-    match = re.search(r"\.(\d+)\.(.+)\.weight$", name)
-    if match is None:
-        raise LceError(f"tensor {name!r}", "is not a matrix inside a layer", "See prunable(model).")
-    return int(match[1]), match[2]
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:

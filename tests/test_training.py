@@ -16,9 +16,10 @@ from transformers import (
 )
 
 from lcelib import kernels, subnetworks
+from lcelib.components import component
 from lcelib.corpus import read_spec
 from lcelib.errors import LceError
-from lcelib.models import component, prunable
+from lcelib.models import prunable
 from lcelib.profiles import DATA, Recipe
 from lcelib.toybert.corpus import sentences
 from lcelib.training import (

@@ -82,9 +82,13 @@ def top_k_difference(
     if isinstance(k, dict):
         one = (({n: target[n]}, {n: reference[n]}, k[n], among and {n: among[n]}) for n in target)
         return {n: p for arguments in one for n, p in top_k_difference(*arguments).items()}
+    return top_k(Keys(target, reference, among), k)
+
+
+def top_k(keys: Keys, k: int) -> Arrays:
+    """Sorted positions of the k highest keys; one pass, or two more where the sample misleads."""
     if k == 0:
-        return {n: np.empty(0, np.int64) for n in target}
-    keys = Keys(target, reference, among)
+        return {n: np.empty(0, np.int64) for n in keys.first}
     low, _ = selection.interval(keys.sample(), 1 - k / keys.size)
     collected = keys.collect(max(low, keys.offset), k + k // 2 + (1 << 20))
     if collected is None or len(collected[1]) < k:

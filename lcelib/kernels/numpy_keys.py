@@ -79,21 +79,27 @@ class Keys:
     """The keys of |w|, or of |second − first|, over all tensors (see `selection`).
 
     `among` are packed masks; keys are larger by 1 then, and weights outside have key 0.
-    Reading raises LceError for NaN and Inf, with tensor and count.
+    Reading raises LceError for NaN and Inf, with tensor and count, and tells
+    `progress` how many weights were read.
     """
 
-    def __init__(self, first: Arrays, second: Arrays | None = None, among: Arrays | None = None):
+    def __init__(
+        self,
+        first: Arrays,
+        second: Arrays | None = None,
+        among: Arrays | None = None,
+        progress: Callable[[int], object] = lambda _: None,
+    ):
         self.first = {n: flat(n, a) for n, a in first.items()}
         self.second = second and {n: flat(n, second[n]) for n in first}
-        self.among, self.offset = among, int(among is not None)
+        self.among, self.offset, self.progress = among, int(among is not None), progress
         self.size = sum(a.size for a in self.first.values())
-        self.pieces = pieces(self.first)
+        self.pieces, self.longest = pieces(self.first), min(CHUNK, self.size)
 
     def stream(self, todo: Sequence[tuple]) -> Iterator[tuple[str, slice, np.ndarray]]:
         """Tensor, place and keys for each (tensor, place); keys are valid until the next ones."""
-        longest = min(CHUNK, self.size)
-        a, b, c = np.empty((3, longest), np.float32)
-        buffer = np.empty(longest, np.uint32)
+        a, b, c = np.empty((3, self.longest), np.float32)
+        buffer = np.empty(self.longest, np.uint32)
         for name, where in todo:
             value = widen(self.first[name][where], a)
             if self.second is not None:
@@ -106,15 +112,18 @@ class Keys:
             if self.among is not None:
                 key += np.uint32(1)
                 key *= present(self.among[name], where)
+            self.progress(len(key))
             yield name, where, key
 
     def _check(self, name: str) -> None:
-        for array in (self.first[name], *([] if self.second is None else [self.second[name]])):
+        pair = {"": self.first} if self.second is None else models(self.first, self.second)
+        for which, arrays in pair.items():
+            array = arrays[name]
             buffer = np.empty(min(CHUNK, array.size), np.float32)
             finite = (np.isfinite(widen(array[s], buffer)) for _, s in pieces({name: array}))
             bad = array.size - sum(int(np.count_nonzero(f)) for f in finite)
             if bad:
-                reason = f"{bad} of {array.size} weights are NaN or Inf"
+                reason = f"{bad} of {array.size} weights are NaN or Inf{which}"
                 raise LceError(f"tensor {name}", reason, "Use a sound checkpoint.")
 
     def sample(self) -> np.ndarray:
@@ -192,6 +201,11 @@ class Keys:
             return found
 
         return by_tensor(self.first, chain(*in_threads(work, self.pieces, 1)))
+
+
+def models(first, second) -> dict:
+    """A pair of models under the words by which an error names them."""
+    return {" in the target": first, " in the reference": second}
 
 
 def present(bits: np.ndarray, where: slice | np.ndarray) -> np.ndarray:

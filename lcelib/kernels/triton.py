@@ -17,6 +17,7 @@ import triton.language as tl
 from lcelib.errors import LceError
 from lcelib.kernels import selection
 from lcelib.kernels import triton_device as device
+from lcelib.kernels.numpy_keys import models
 from lcelib.kernels.selection import RUN, Cut
 
 Tensors = dict[str, torch.Tensor]
@@ -92,7 +93,7 @@ class Keys:
     """As `numpy.Keys`, on the device."""
 
     def __init__(self, first: Tensors, second: Tensors | None = None, among: Tensors | None = None):
-        self.tensors = [first] if second is None else [first, second]
+        self.models = {"": first} if second is None else models(first, second)
         self.table, self.offset = Tables(first), int(among is not None)
         self.size, self.device = sum(self.table.shape), self.table.device
         given = [first if x is None else x for x in (first, second, among)]
@@ -111,11 +112,11 @@ class Keys:
         """Refuse NaN and Inf by tensor and count."""
         if not int(self.bad):
             return
-        for tensors in self.tensors:
+        for which, tensors in self.models.items():
             for name, tensor in tensors.items():
                 bad = tensor.numel() - int(torch.isfinite(tensor).sum())
                 if bad:
-                    reason = f"{bad} of {tensor.numel()} weights are NaN or Inf"
+                    reason = f"{bad} of {tensor.numel()} weights are NaN or Inf{which}"
                     raise LceError(f"tensor {name}", reason, "Use a sound checkpoint.")
 
     def sample(self) -> np.ndarray:

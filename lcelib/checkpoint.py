@@ -1,0 +1,267 @@
+"""Checkpoint folders in safetensors, whole or in shards, read and written without holding them.
+
+Tensors are memory-mapped: what is read stays in the system's file cache, and
+the process itself allocates no more than a chunk. Nothing of a file is executed.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from lcelib.components import in_a_layer
+from lcelib.errors import LceError
+
+INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
+DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}  # bfloat16 as its bits
+WIDTHS = {"BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "U32": 4, "I32": 4, "U64": 8, "I64": 8}
+WIDTHS |= {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
+# Files that belong to a model and hold no weights; everything else stays behind.
+COMPANIONS = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".md")
+BLOCK = 1 << 22  # bytes
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a file: where its bytes are, its dtype by safetensors' name, its shape."""
+
+    path: Path
+    start: int
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """The number of values."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def stop(self) -> int:
+        """Where its bytes end."""
+        return self.start + self.size * WIDTHS[self.dtype]
+
+
+def entries(path: Path) -> dict[str, Entry]:
+    """The tensors of one safetensors file in the order of their bytes.
+
+    Raises LceError for files that are not complete and sound.
+    """
+    try:
+        with safe_open(path, "np") as file, open(path, "rb") as raw:
+            place = 8 + int.from_bytes(raw.read(8), "little")
+            found = {}
+            for name in file.offset_keys():
+                part = file.get_slice(name)
+                found[name] = Entry(path, place, part.get_dtype(), tuple(part.get_shape()))
+                place = found[name].stop
+    except FileNotFoundError as error:
+        raise LceError(f"{path}", "is not there", "Get all files of the checkpoint.") from error
+    except (OSError, SafetensorError, KeyError) as error:
+        remedy = "It is damaged, cut short, or not a safetensors file: get it again."
+        raise LceError(f"{path}", f"cannot be read ({error})", remedy) from error
+    return found
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder with a model in safetensors; its tensors by name, in the order of the files."""
+
+    folder: Path
+    entries: dict[str, Entry]
+
+    @cached_property
+    def _maps(self) -> dict[Path, np.ndarray]:
+        paths = dict.fromkeys(e.path for e in self.entries.values())
+        return {path: np.asarray(np.memmap(path, np.uint8, "r")) for path in paths}
+
+    def array(self, name: str) -> np.ndarray:
+        """One floating-point tensor, flat, as a view of the file."""
+        entry = self.entries[name]
+        return self._maps[entry.path][entry.start : entry.stop].view(DTYPES[entry.dtype])
+
+    def arrays(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Several tensors by name."""
+        return {name: self.array(name) for name in names}
+
+    def prunable(self, patterns: Sequence[str] = ()) -> list[str]:
+        """The matrices inside the layers, or the floating-point tensors that match a pattern.
+
+        Patterns are those of a shell ("*.mlp.*"). Raises LceError if nothing is found.
+        """
+        floating = [n for n, e in self.entries.items() if e.dtype in DTYPES]
+        if patterns:
+            names = [n for n in floating if any(fnmatchcase(n, p) for p in patterns)]
+        else:
+            names = [n for n in floating if in_a_layer(n, self.entries[n].shape)]
+        if not names:
+            rule = f"matches {' or '.join(patterns)}" if patterns else "is a matrix inside a layer"
+            shown = ", ".join(list(self.entries)[:3])
+            reason = f"none of its {len(self.entries)} tensors {rule} ({shown} …)"
+            raise LceError(f"{self.folder}", reason, 'Choose with --tensors "PATTERN".')
+        return names
+
+
+def read(folder: str | Path) -> Checkpoint:
+    """Open a checkpoint folder; refuses missing, extra and damaged shards by name."""
+    folder = Path(folder)
+    index = folder / INDEX
+    if (folder / WHOLE).exists():
+        return Checkpoint(folder, entries(folder / WHOLE))
+    if not index.exists():
+        reason = f"holds neither {WHOLE} nor {INDEX}" if folder.is_dir() else "is not a folder"
+        raise LceError(f"{folder}", reason, "Give a folder with a model in safetensors.")
+    try:
+        shards = json.loads(index.read_text())["weight_map"]
+        if not all(isinstance(s, str) and Path(s).name == s for s in shards.values()):
+            raise ValueError("weight_map names more than files of this folder")
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise LceError(f"{index}", f"cannot be read ({error})", "Get the file again.") from error
+    found: dict[str, Entry] = {}
+    for shard in sorted(set(shards.values())):
+        inside = entries(folder / shard)
+        differ = sorted(set(inside) ^ {n for n, s in shards.items() if s == shard})
+        if differ:
+            reason = f"does not hold what the index says: {', '.join(differ[:3])}"
+            raise LceError(f"{folder / shard}", reason, "Get all files from one version.")
+        found |= inside
+    return Checkpoint(folder, found)
+
+
+def check_alike(target: Checkpoint, other: Checkpoint, patterns: Sequence[str] = ()) -> list[str]:
+    """The prunable tensors of both; refuses names, shapes and dtypes that differ."""
+    names, theirs = target.prunable(patterns), other.prunable(patterns)
+    differ = sorted(set(names) ^ set(theirs))
+    if differ:
+        reason = f"{len(differ)} tensor names differ from {target.folder}: {', '.join(differ[:3])}"
+        raise LceError(f"{other.folder}", reason, "Use models of one architecture.")
+    for what in ("shape", "dtype"):
+        for name in names:
+            mine, its = (getattr(c.entries[name], what) for c in (target, other))
+            if mine != its:
+                reason = f"{name} has {what} {its}, in {target.folder} {mine}"
+                raise LceError(f"{other.folder}", reason, "Use models of one architecture.")
+    return names
+
+
+@contextmanager
+def complete(goal: Path) -> Iterator[None]:
+    """Turn a failure of the disk into a refusal that names what was not written."""
+    try:
+        yield
+    except OSError as error:
+        raise LceError(f"{goal}", f"cannot be written ({error})", "Nothing was kept.") from error
+
+
+@contextmanager
+def folder(goal: Path) -> Iterator[Path]:
+    """Yield a folder beside `goal` that becomes `goal` when the block ends without error."""
+    if goal.exists() and (not goal.is_dir() or any(goal.iterdir())):
+        raise LceError(f"{goal}", "exists already", "Give a new name, or remove it.")
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    for stale in goal.parent.glob(f".tmp-*-{goal.name}"):  # of a process that was killed
+        if not alive(stale.name.split("-")[1]):
+            shutil.rmtree(stale, ignore_errors=True)
+    temporary = goal.parent / f".tmp-{os.getpid()}-{goal.name}"
+    try:
+        temporary.mkdir()
+        yield temporary
+        if goal.exists():
+            goal.rmdir()
+        temporary.rename(goal)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def alive(process: str) -> bool:
+    """Whether a process of this machine is running."""
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, ValueError):
+        return True
+    return True
+
+
+def companions(checkpoint: Checkpoint) -> list[Path]:
+    """The files that go with the weights: configuration, tokenizer, texts."""
+    files = sorted(p for p in checkpoint.folder.iterdir() if p.is_file())
+    return [p for p in files if p.suffix in COMPANIONS or p.stem.upper() in ("LICENSE", "NOTICE")]
+
+
+def check_space(goal: Path, needed: int) -> None:
+    """Refuse to start what the disk has no room for."""
+    place = next(p for p in (goal, *goal.absolute().parents) if p.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        reason = f"needs {needed / 1e6:,.1f} MB, the disk has {free / 1e6:,.1f} MB free"
+        raise LceError(f"{goal}", reason, "Free some space, or write to another disk.")
+
+
+@contextmanager
+def writing(
+    source: Checkpoint,
+    goal: Path,
+    edits: dict[str, Callable[[], Iterator[np.ndarray]]],
+    progress: Callable[[int], object],
+) -> Iterator[Checkpoint]:
+    """Write `source` to a new folder, complete or not at all; `edits` replace tensors.
+
+    An edit yields its tensor's new values in consecutive arrays. All other bytes
+    are copied. Yields what was written, for a last look before it gets its name.
+    Raises LceError for a goal that exists and for a full disk.
+    """
+    goal, files = Path(goal), dict.fromkeys(e.path for e in source.entries.values())
+    extra = companions(source)
+    check_space(goal, sum(p.stat().st_size for p in [*files, *extra]))
+    with complete(goal), folder(goal) as temporary:
+        for path in extra:
+            shutil.copyfile(path, temporary / path.name)
+        for path in files:
+            with open(temporary / path.name, "wb") as out:
+                _write_file(source, path, out, edits, progress)
+        yield read(temporary)
+
+
+def _write_file(source: Checkpoint, path: Path, out, edits, progress) -> None:
+    """One safetensors file: the header as it was, then every tensor."""
+    inside = {n: e for n, e in source.entries.items() if e.path == path}
+    data = source._maps[path]
+    out.write(data[: min(e.start for e in inside.values())])
+    for name, entry in inside.items():
+        if name in edits:
+            for part in edits[name]():
+                out.write(part)
+                progress(part.nbytes)
+        else:
+            for start in range(entry.start, entry.stop, BLOCK):
+                part = data[start : min(start + BLOCK, entry.stop)]
+                out.write(part)
+                progress(part.nbytes)
+
+
+def differing(first: Checkpoint, second: Checkpoint) -> dict[str, int]:
+    """The number of values per tensor in which two checkpoints differ, bit by bit; 0 left out."""
+    counts = {}
+    for name, entry in first.entries.items():
+        if entry.size == 0:
+            continue
+        width = WIDTHS[entry.dtype]
+        one, two = (c._maps[c.entries[name].path] for c in (first, second))
+        shift, count = second.entries[name].start - entry.start, 0
+        for start in range(entry.start, entry.stop, BLOCK):
+            stop = min(start + BLOCK, entry.stop)
+            a, b = one[start:stop], two[start + shift : stop + shift]
+            if not np.array_equal(a, b):
+                count += int((a.view(f"u{width}") != b.view(f"u{width}")).sum())
+        if count:
+            counts[name] = count
+    return counts

@@ -1,0 +1,174 @@
+"""Edit checkpoints larger than memory: a new checkpoint, or the patch alone, chunk by chunk.
+
+A checkpoint holds dense weights: they stay dense, and where weights were pruned
+before, they are 0 as in w = m ⊙ θ. What is written is complete or absent, and is
+compared with its source bit by bit before it gets its name.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from lcelib import checkpoint, kernels, patchfile
+from lcelib.checkpoint import Checkpoint, check_alike
+from lcelib.errors import LceError
+from lcelib.kernels.numpy_keys import Arrays, pieces
+from lcelib.strategies import check_strategy
+from lcelib.streaming import Found, Localization, Progress, info, silent, stream
+
+
+def edit(
+    target: Path,
+    reference: Path,
+    how: Localization,
+    strategy: str,
+    alpha: float = 1.0,
+    output: Path | None = None,
+    patch: Path | None = None,
+    base: Path | None = None,
+    progress: Progress = silent,
+) -> Found:
+    """Edit the target's located weights; write a new checkpoint, a patch, or both.
+
+    IP, EP: θ' = θ_t + α (θ_r − θ_t) ⊙ b (Eq. 3–4); PR: 0 (Eq. 5); SW: m_r ⊙ θ, where a
+    weight that is switched on gets its value in `base`, the model before fine-tuning
+    (Eq. 6). The written checkpoint is compared with the target, bit by bit.
+    """
+    check_strategy(strategy, alpha, how.by)
+    if output is None and patch is None:
+        raise LceError(
+            "edit", "has nothing to write", "Give --output FOLDER, --patch FILE, or both."
+        )
+    if strategy == "SW" and (base is None or how.sparsity is not None):
+        reason = "switches the masks of pruned checkpoints, whose other values are those of a base"
+        raise LceError("strategy SW", reason, "Give --base FOLDER (θ0), and no --sparsity.")
+    one, two = checkpoint.read(target), checkpoint.read(reference)
+    names = check_alike(one, two, how.tensors)
+    old, new = one.arrays(names), two.arrays(names)
+    if base is not None:
+        three = checkpoint.read(base)
+        check_alike(one, three, how.tensors)
+    values = Values(strategy, old, new, None if base is None else three.arrays(names))
+    found = Found({n: one.entries[n].size for n in names})
+    strength = alpha if strategy in ("IP", "EP") else 1.0
+    groups = groupby(stream(old, new, how, progress), key=lambda part: part[0])
+    with ExitStack() as stack:
+        writer = None
+        if patch is not None:
+            about = info(how, strategy=strategy, alpha=strength)
+            writer = stack.enter_context(patchfile.writing(patch, about, values=True))
+
+        def edited(name: str) -> Iterator[np.ndarray]:
+            """The tensor's new values, chunk by chunk."""
+            for _, where, here in next(groups)[1]:
+                part = old[name][where].copy()
+                before, after = part[here], values.at_one(name, where, here)
+                part[here] = kernels.interpolate(before, after, strength)
+                found.located[name] = found.located.get(name, 0) + len(here)
+                if writer is not None:
+                    writer.add(name, one.entries[name].dtype, here + where.start, before, after)
+                yield part
+
+        if output is None:
+            for name in names:
+                for _ in edited(name):
+                    pass
+        else:
+            edits = {n: (lambda n=n: edited(n)) for n in names}
+            with checkpoint.writing(one, output, edits, progress) as written:
+                count(found, one, written)
+    return found
+
+
+@dataclass(frozen=True)
+class Values:
+    """The values that a strategy gives to located weights at α = 1."""
+
+    strategy: str
+    target: Arrays
+    reference: Arrays
+    base: Arrays | None
+
+    def at_one(self, name: str, where: slice, here: np.ndarray) -> np.ndarray:
+        """New values at the positions `here` of one chunk."""
+        if self.strategy == "PR":
+            return np.zeros(len(here), self.target[name].dtype)
+        value = self.reference[name][where][here]
+        if self.strategy != "SW":
+            return value
+        own, before = self.target[name][where][here], self.base[name][where][here]
+        return np.where(nonzero(value), np.where(nonzero(own), own, before), 0).astype(own.dtype)
+
+
+def nonzero(values: np.ndarray) -> np.ndarray:
+    """Which weights are not ±0; bfloat16 by its bits."""
+    return (values & 0x7FFF if values.dtype == np.uint16 else values) != 0
+
+
+def count(found: Found, before: Checkpoint, after: Checkpoint) -> None:
+    """Compare two checkpoints bit by bit; refuses changes where nothing was located."""
+    for name, number in checkpoint.differing(before, after).items():
+        if name in found.located and number <= found.located[name]:
+            found.changed += number
+        else:
+            reason = f"{number} weights of {name} differ that should not"
+            raise LceError(f"{after.folder}", reason, "Is the disk sound? Nothing was kept.")
+
+
+def apply(
+    source: Path,
+    patch: Path,
+    output: Path,
+    alpha: float | None = None,
+    revert: bool = False,
+    progress: Progress = silent,
+) -> Found:
+    """Write a checkpoint with a patch applied at `alpha` (by default its own), or taken back.
+
+    Refused, with nothing written, unless the listed weights have the values that
+    the patch expects.
+    """
+    one = checkpoint.read(source)
+    changes, about = patchfile.read(patch)
+    if "strategy" not in about:
+        raise LceError(f"{patch}", "lists positions without values", "Give a file of `lce edit`.")
+    alpha = about["alpha"] if alpha is None else alpha
+    expected, goal = (alpha, 0.0) if revert else (0.0, alpha)
+    old = {}
+    for name, (index, before, after) in changes.items():
+        if name not in one.entries or one.array(name).dtype != before.dtype:
+            reason = f"has no tensor {name} of the patch's dtype"
+            raise LceError(f"{source}", reason, "Use the model that the patch was made for.")
+        old[name] = one.array(name)
+        if len(index) and index[-1] >= old[name].size:
+            reason = f"has fewer weights in {name} than the patch needs"
+            raise LceError(f"{source}", reason, "Use the model that the patch was made for.")
+        wanted = kernels.interpolate(before, after, expected)
+        wrong = len(index) - int(np.count_nonzero(bits(old[name][index]) == bits(wanted)))
+        if wrong:
+            reason = f"{wrong} weights of {name} are not what {patch} expects"
+            raise LceError(f"{source}", reason, "Is this the right model, in the right state?")
+
+    def edited(name: str) -> Iterator[np.ndarray]:
+        index, before, after = changes[name]
+        for _, where in pieces({name: old[name]}):
+            first, last = np.searchsorted(index, [where.start, where.stop])
+            part = old[name][where].copy()
+            here = index[first:last].astype(np.int64) - where.start
+            part[here] = kernels.interpolate(before[first:last], after[first:last], goal)
+            yield part
+
+    found = Found({n: a.size for n, a in old.items()}, {n: len(c[0]) for n, c in changes.items()})
+    edits = {n: (lambda n=n: edited(n)) for n in old}
+    with checkpoint.writing(one, output, edits, progress) as written:
+        count(found, one, written)
+    return found
+
+
+def bits(values: np.ndarray) -> np.ndarray:
+    """The bits of values as unsigned integers."""
+    return values.view(f"u{values.dtype.itemsize}")
