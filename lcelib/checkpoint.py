@@ -122,7 +122,7 @@ def read(folder: str | Path) -> Checkpoint:
         shards = json.loads(index.read_text())["weight_map"]
         if not all(isinstance(s, str) and Path(s).name == s for s in shards.values()):
             raise ValueError("weight_map names more than files of this folder")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LceError(f"{index}", f"cannot be read ({error})", "Get the file again.") from error
     found: dict[str, Entry] = {}
     for shard in sorted(set(shards.values())):
