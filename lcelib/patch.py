@@ -1,6 +1,6 @@
 """A patch: the whole difference that an edit makes, applied and taken back bit for bit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -72,29 +72,45 @@ class Patch:
                 raise LceError("model", reason, "Load the model in the patch's dtype.")
         return views
 
-    def _write(self, model: nn.Module, expected: float, alpha: float, verb: str) -> None:
-        """Replace the values at strength `expected` by those at `alpha`, or refuse and do nothing."""
+    def _positions(self, views: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {n: torch.from_numpy(c.index).to(views[n].device) for n, c in self.changes.items()}
+
+    def _check(self, model: nn.Module, alpha: float, verb: str) -> None:
+        """Refuse unless the model's listed weights are those of this patch at `alpha`."""
         views = self._views(model)
-        positions = {
-            n: torch.from_numpy(c.index).to(views[n].device) for n, c in self.changes.items()
-        }
-        found = kernels.read_at(views, positions)
+        found = kernels.read_at(views, self._positions(views))
         for name, change in self.changes.items():
-            here, wanted = bits(found[name]), change.at(expected)
+            here, wanted = bits(found[name]), change.at(alpha)
             wrong = len(wanted) - int(np.count_nonzero(here == wanted.view(here.dtype)))
             if wrong:
                 reason = f"cannot be {verb}: {wrong} weights of {name} are not what it expects"
                 raise LceError("patch", reason, "Is this the right model, in the right state?")
+
+    def _put(self, model: nn.Module, alpha: float) -> None:
+        """Set the listed weights to their values at `alpha`, in place."""
+        views = self._views(model)
         values = {n: like(c.at(alpha), views[n]) for n, c in self.changes.items()}
-        kernels.write_at(views, positions, values)
+        kernels.write_at(views, self._positions(views), values)
 
     def apply(self, model: nn.Module) -> None:
         """Apply in place. Raises LceError, with the model untouched, unless all old values match."""
-        self._write(model, 0, self.alpha, "applied")
+        self._check(model, 0, "applied")
+        self._put(model, self.alpha)
 
     def revert(self, model: nn.Module) -> None:
         """Take the patch back in place, bit for bit; refused unless it is applied."""
-        self._write(model, self.alpha, 0, "reverted")
+        self._check(model, self.alpha, "reverted")
+        self._put(model, 0)
+
+    def sweep(self, model: nn.Module, alphas: Iterable[float]) -> Iterator[float]:
+        """Set the model to each strength in turn; after the last, or an error, it is as before."""
+        self._check(model, 0, "applied")
+        try:
+            for alpha in alphas:
+                self._put(model, alpha)
+                yield alpha
+        finally:
+            self._put(model, 0)
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[nn.Module]:

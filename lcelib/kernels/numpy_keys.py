@@ -41,8 +41,8 @@ def pieces(arrays: Arrays) -> list[Piece]:
     ]
 
 
-def in_threads(work: Callable[[list[Piece]], object], todo: list[Piece], threads: int = 0) -> list:
-    """work(share) for consecutive shares of the pieces; the results in order."""
+def in_threads(work: Callable[[list], object], todo: list, threads: int = 0) -> list:
+    """work(share) for consecutive shares of a list; the results in order."""
     threads = min(threads or THREADS, len(todo) // 4)
     if threads < 2:
         return [work(todo)]
