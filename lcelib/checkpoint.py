@@ -260,8 +260,7 @@ def differing(first: Checkpoint, second: Checkpoint) -> dict[str, int]:
         for start in range(entry.start, entry.stop, BLOCK):
             stop = min(start + BLOCK, entry.stop)
             a, b = one[start:stop], two[start + shift : stop + shift]
-            if not np.array_equal(a, b):
-                count += int((a.view(f"u{width}") != b.view(f"u{width}")).sum())
+            count += int(np.count_nonzero(a.view(f"u{width}") != b.view(f"u{width}")))
         if count:
             counts[name] = count
     return counts

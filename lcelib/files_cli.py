@@ -1,5 +1,6 @@
 """What `lce locate` and `lce edit` read from the command line and print."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,14 +21,12 @@ def number(text: str) -> float | int:
 @contextmanager
 def bar(wanted: bool) -> Iterator[Callable[[int], object]]:
     """A progress bar on a terminal, nothing elsewhere."""
-    if not wanted:
+    if not wanted or not sys.stderr.isatty():
         yield silent
         return
     from tqdm import tqdm
 
-    with tqdm(
-        unit="", unit_scale=True, desc="read and written", disable=None, leave=False
-    ) as shown:
+    with tqdm(unit="", unit_scale=True, desc="read and written", leave=False) as shown:
         yield shown.update
 
 

@@ -20,4 +20,4 @@ def check_strategy(strategy: str, alpha: float, by: str) -> None:
         raise LceError(f"alpha={alpha}", "is in [0, 1]", "Use IP to interpolate.")
     if strategy == "SW" and by.startswith("value"):
         reason = "switches masks, and value-based localization selects weights that both have"
-        raise LceError("strategy SW", reason, "Locate by mask.")
+        raise LceError("strategy SW", reason, 'Locate with by="mask" (--by mask).')

@@ -439,7 +439,7 @@ def test_the_commands_print_what_was_found_and_refuse_in_three_lines(tmp_path):
         (["locate", a, b, "--k", "99999999"], "more than the 21504 weights"),
         (["edit", a, b, "--output", out], "exists already"),
         (["edit", a, b, "--alpha", "2", "--output", out], "Use EP to extrapolate"),
-        (["edit", a, b, "--strategy", "SW", "--output", out], "Locate by mask"),
+        (["edit", a, b, "--strategy", "SW", "--output", out], "--by mask"),
         (["locate", a, str(tmp_path)], "holds neither model.safetensors nor"),
     ):
         done = lce(*arguments)

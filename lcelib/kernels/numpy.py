@@ -1,7 +1,6 @@
 """The kernels in NumPy: the CPU path and the specification (contract: package docstring)."""
 
 from collections.abc import Sequence
-from itertools import chain
 
 import numpy as np
 
@@ -153,21 +152,14 @@ def select(bits: np.ndarray, ranks: np.ndarray) -> np.ndarray:
 def read_at(weights: Arrays, positions: Arrays) -> Arrays:
     """The values at flat positions."""
 
-    def work(names: list[str]) -> list[np.ndarray]:
-        return [weights[n].reshape(-1)[positions[n]] for n in names]
-
-    values = chain(*in_threads(work, list(positions)))
-    return dict(zip(positions, values, strict=True))
+    return {n: weights[n].reshape(-1)[p] for n, p in positions.items()}
 
 
 def write_at(weights: Arrays, positions: Arrays, values: Arrays) -> None:
     """Write values at flat positions, in place; nothing else changes."""
 
-    def work(names: list[str]) -> None:
-        for n in names:
-            flat(n, weights[n])[positions[n]] = values[n]
-
-    in_threads(work, list(positions))
+    for name, p in positions.items():
+        flat(name, weights[name])[p] = values[name]
 
 
 def interpolate(old: np.ndarray, new: np.ndarray, alpha: float) -> np.ndarray:

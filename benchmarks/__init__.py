@@ -1,0 +1,1 @@
+"""Benchmarks: every operation against its peers and against the floor of the memory."""

@@ -1,0 +1,60 @@
+"""`make bench`: measure, write the CSV, the plot and the README's table, print the verdicts."""
+
+import argparse
+import datetime
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from benchmarks import checkpoints, kernels, report
+
+FLUSH = {"flush": True}
+
+
+def gpu_rows():
+    """The kernels on a GPU: BERT-base in float32 with peers, a 7B model in bfloat16 without."""
+    yield from kernels.rows(device="cuda")
+    torch.cuda.empty_cache()
+    yield from kernels.rows(kernels.LLAMA_7B, torch.bfloat16, "cuda", peers=False)
+
+
+def main() -> None:
+    """Measure on this machine; rows of the other device in the CSV are kept."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--build", type=Path, default=Path("build"), help="where to work")
+    chosen = parser.parse_args()
+    about = {
+        "machine": report.machine() if chosen.device == "cpu" else torch.cuda.get_device_name(),
+        "cores": os.cpu_count(), "date": datetime.date.today().isoformat(),
+        "torch": torch.__version__, "numpy": np.__version__,
+    }  # fmt: skip
+    found = []
+    todo = gpu_rows() if chosen.device == "cuda" else cpu_rows(chosen.build)
+    for row in todo:
+        found.append(about | row)
+        ratio = f"{row['ratio']:9.2f} × floor" if "ratio" in row else " " * 17
+        print(f"{row['operation']:34}{row['variant']:22}{row['seconds'] * 1e3:10.1f} ms{ratio}"
+              f"{row['extra_mib']:9.1f} MiB", **FLUSH)  # fmt: skip
+    results = pd.DataFrame(found)
+    if report.CSV.exists():
+        old = pd.read_csv(report.CSV)
+        results = pd.concat([results, old[old.device != chosen.device]])
+    results = results.sort_values("device", kind="stable")
+    results.to_csv(report.CSV, index=False, float_format="%.6g")
+    report.plot(results)
+    report.update_readme(results)
+    print(report.text(results), **FLUSH)
+
+
+def cpu_rows(build: Path):
+    """Kernels in memory, then whole commands on files."""
+    yield from kernels.rows()
+    yield from checkpoints.rows(build)
+
+
+if __name__ == "__main__":
+    main()
