@@ -81,7 +81,7 @@ def install_mergekit(folder: Path) -> Path | None:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         torch_pin = f"torch=={torch.__version__.split('+')[0]}"
         pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", torch_pin, MERGEKIT]
-        if subprocess.run(pip, check=False).returncode:
+        if subprocess.run(pip, check=False, capture_output=True).returncode:
             return None
     return program
 
@@ -159,6 +159,7 @@ def two_gigabytes(build: Path):
 
 
 def rows(build: Path):
-    """All rows of this file."""
+    """All rows of this file; works in the folder `build`."""
+    build = build.resolve()
     for row in (*against_mergekit(build), *two_gigabytes(build)):
         yield {"device": "cpu", "dtype": "float32"} | row

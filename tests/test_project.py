@@ -18,7 +18,7 @@ from lcelib.profiles import PROFILES, check_seed, parse_overrides, profile
 
 
 def pins(path):
-    return set(re.findall(r"^\s*(?:- )?([a-z0-9-]+==[\w.]+)$", path.read_text(), re.M))
+    return set(re.findall(r"^\s*(?:- )?([a-z0-9-]+==[\w.]+(?:; .+)?)$", path.read_text(), re.M))
 
 
 def test_both_environments_pin_the_same():

@@ -66,12 +66,17 @@ def positions(bits: np.ndarray) -> np.ndarray:
 
 def xor_count(first: Arrays, second: Arrays) -> dict[str, int]:
     """The number of weights per tensor that stand in exactly one of two packed masks."""
-    counts = dict.fromkeys(first, 0)
+    counts, size = {}, 1 << 14
+    words, ones = np.empty(size, np.uint64), np.empty(size, np.uint8)
     for name, bits in first.items():
-        whole = len(bits) // 8 * 8
-        differ = bits[:whole].view(np.uint64) ^ second[name][:whole].view(np.uint64)
-        counts[name] += int(np.bitwise_count(differ).sum())
-        counts[name] += int(np.bitwise_count(bits[whole:] ^ second[name][whole:]).sum())
+        other, whole = second[name], len(bits) // 8 * 8
+        counts[name] = popcount(bits[whole:] ^ other[whole:]) if whole < len(bits) else 0
+        a, b = bits[:whole].view(np.uint64), other[:whole].view(np.uint64)
+        for start in range(0, len(a), size):
+            part = slice(start, start + size)
+            differ = np.bitwise_xor(a[part], b[part], out=words[: len(a[part])])
+            count = np.bitwise_count(differ, out=ones[: len(differ)])
+            counts[name] += int(count.sum(dtype=np.uint32))
     return counts
 
 
@@ -184,7 +189,9 @@ def dense_edit(target: Arrays, reference: Arrays, alpha: float, out: Arrays) -> 
                 np.copyto(result, after if alpha else before)
                 continue
             value = widen(before, a)
-            step = np.subtract(widen(after, b), value, out=b[: len(value)])
+            fresh = result.dtype == np.float32 and not np.may_share_memory(result, before)
+            step = result if fresh else b[: len(value)]  # one stream of memory less
+            np.subtract(widen(after, b), value, out=step)
             np.multiply(step, np.float32(alpha), out=step)
             if result.dtype == np.float32:
                 np.add(value, step, out=result)

@@ -19,7 +19,8 @@ from lcelib.kernels.selection import INFINITE, RUN, Cut
 Arrays = dict[str, np.ndarray]
 Piece = tuple[str, slice]
 CHUNK = 1 << 18  # smaller ones lose to the interpreter lock; a multiple of 8 (whole mask bytes)
-THREADS = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, 4)
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+THREADS = min(CORES, int(os.environ.get("OMP_NUM_THREADS") or 4), 4)  # memory feeds no more
 BFLOAT16 = np.dtype(np.uint16)
 MAGNITUDE = np.uint32(0x7FFFFFFF)
 
@@ -96,8 +97,13 @@ class Keys:
         self.size = sum(a.size for a in self.first.values())
         self.pieces, self.longest = pieces(self.first), min(CHUNK, self.size)
 
-    def stream(self, todo: Sequence[tuple]) -> Iterator[tuple[str, slice, np.ndarray]]:
-        """Tensor, place and keys for each (tensor, place); keys are valid until the next ones."""
+    def stream(
+        self, todo: Sequence[tuple], check: bool = True
+    ) -> Iterator[tuple[str, slice, np.ndarray]]:
+        """Tensor, place and keys for each (tensor, place); keys are valid until the next ones.
+
+        Without `check` the caller looks at the highest keys for NaN and Inf itself.
+        """
         a, b, c = np.empty((3, self.longest), np.float32)
         buffer = np.empty(self.longest, np.uint32)
         for name, where in todo:
@@ -107,15 +113,16 @@ class Keys:
                 with np.errstate(invalid="ignore", over="ignore"):
                     value = np.subtract(other, value, out=c[: len(value)])
             key = np.bitwise_and(value.view(np.uint32), MAGNITUDE, out=buffer[: len(value)])
-            if len(key) and key.max() >= INFINITE:
-                self._check(name)
+            if check and len(key) and key.max() >= INFINITE:
+                self.refuse(name)
             if self.among is not None:
                 key += np.uint32(1)
                 key *= present(self.among[name], where)
             self.progress(len(key))
             yield name, where, key
 
-    def _check(self, name: str) -> None:
+    def refuse(self, name: str) -> None:
+        """Raise for NaN and Inf in a tensor; differences of finite values may be infinite."""
         pair = {"": self.first} if self.second is None else models(self.first, self.second)
         for which, arrays in pair.items():
             array = arrays[name]
@@ -153,9 +160,11 @@ class Keys:
                     below[i] += np.count_nonzero(np.less(key, low, out=flag))
                     np.subtract(key, low, out=above)  # wraps below `low`: one test for both ends
                     np.less_equal(above, width, out=flag)
-                    if values[i] is not None:
-                        values[i].append(key[flag])
-                    inside[i] += np.count_nonzero(flag)
+                    if values[i] is None:
+                        inside[i] += np.count_nonzero(flag)
+                        continue
+                    values[i].append(key[flag])
+                    inside[i] += len(values[i][-1])
                     if inside[i] > most:
                         values[i] = None
             return list(zip(below, inside, values, strict=True))
@@ -177,10 +186,12 @@ class Keys:
 
         def work(todo: list[Piece]) -> list[tuple[str, np.ndarray, np.ndarray]]:
             found, total, flags = [], 0, np.empty(CHUNK, bool)
-            for name, where, key in self.stream(todo):
+            for name, where, key in self.stream(todo, check=False):
                 here = np.flatnonzero(np.greater_equal(key, low, out=flags[: len(key)]))
                 found.append((name, here + where.start, key[here]))
                 total += len(here)
+                if len(here) and found[-1][2].max() >= INFINITE:
+                    self.refuse(name)
                 if total > most:
                     break
             return found

@@ -270,7 +270,7 @@ def dense_edit(target: Tensors, reference: Tensors, alpha: float, out: Tensors) 
     table = Tables(out)
     given = [table.addresses(x) for x in (target, reference, out)]
     flags = {"KIND": kind(out), "EVEN": table.even, "BLOCK": BLOCK, "enable_fp_fusion": False}
-    device.dense[table.grid](*given, *table.blocks, alpha, **flags)
+    device.dense[table.grid](*given, *table.blocks, float(alpha), **flags)
 
 
 def hold_at_zero(weights: Tensors, masks: Tensors) -> None:
