@@ -45,11 +45,16 @@ def pieces(arrays: Arrays) -> list[Piece]:
 def in_threads(work: Callable[[list], object], todo: list, threads: int = 0) -> list:
     """work(share) for consecutive shares of a list; the results in order."""
     threads = min(threads or THREADS, len(todo) // 4)
+
+    def quiet(share: list) -> object:
+        with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf are refused by name
+            return work(share)
+
     if threads < 2:
-        return [work(todo)]
+        return [quiet(todo)]
     ends = [len(todo) * i // threads for i in range(threads + 1)]
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, [todo[a:b] for a, b in pairwise(ends)]))
+        return list(pool.map(quiet, [todo[a:b] for a, b in pairwise(ends)]))
 
 
 def widen(values: np.ndarray, out: np.ndarray) -> np.ndarray:
@@ -105,14 +110,13 @@ class Keys:
         Without `check` the caller looks at the highest keys for NaN and Inf itself.
         """
         a, b, c = np.empty((3, self.longest), np.float32)
-        buffer = np.empty(self.longest, np.uint32)
         for name, where in todo:
             value = widen(self.first[name][where], a)
             if self.second is not None:
                 other = widen(self.second[name][where], b)
-                with np.errstate(invalid="ignore", over="ignore"):
-                    value = np.subtract(other, value, out=c[: len(value)])
-            key = np.bitwise_and(value.view(np.uint32), MAGNITUDE, out=buffer[: len(value)])
+                value = np.subtract(other, value, out=c[: len(value)])
+            key = c.view(np.uint32)[: len(value)]
+            np.bitwise_and(value.view(np.uint32), MAGNITUDE, out=key)
             if check and len(key) and key.max() >= INFINITE:
                 self.refuse(name)
             if self.among is not None:
@@ -143,7 +147,8 @@ class Keys:
             index = index[index < array.size]
             todo += [(name, index[s : s + CHUNK]) for s in range(0, len(index), CHUNK)]
             begin = stop
-        return np.sort(np.concatenate([key.copy() for _, _, key in self.stream(todo)]))
+        [keys] = in_threads(lambda all_: [key.copy() for *_, key in self.stream(all_)], todo, 1)
+        return np.sort(np.concatenate(keys))
 
     def scan(self, intervals: Sequence[tuple[int, int]], most: int) -> list[tuple]:
         """One pass: (number below, number inside, values inside or None) for each interval."""
