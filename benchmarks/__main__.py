@@ -26,6 +26,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--build", type=Path, default=Path("build"), help="where to work")
+    parser.add_argument(
+        "--large", action="store_true", help="a 7B checkpoint alone (26 GB of disk)"
+    )
     chosen = parser.parse_args()
     about = {
         "machine": report.machine() if chosen.device == "cpu" else torch.cuda.get_device_name(),
@@ -33,7 +36,7 @@ def main() -> None:
         "torch": torch.__version__, "numpy": np.__version__,
     }  # fmt: skip
     found = []
-    todo = gpu_rows() if chosen.device == "cuda" else cpu_rows(chosen.build)
+    todo = gpu_rows() if chosen.device == "cuda" else cpu_rows(chosen)
     for row in todo:
         found.append(about | row)
         ratio = f"{row['ratio']:9.2f} × floor" if "ratio" in row else " " * 17
@@ -42,18 +45,20 @@ def main() -> None:
     results = pd.DataFrame(found)
     if report.CSV.exists():
         old = pd.read_csv(report.CSV)
-        results = pd.concat([results, old[old.device != chosen.device]])
-    results = results.sort_values("device", kind="stable")
+        key = ["device", "operation", "weights"]
+        again = old.set_index(key).index.isin(results.set_index(key).index)
+        results = pd.concat([old[~again], results])
     results.to_csv(report.CSV, index=False, float_format="%.6g")
     report.plot(results)
     report.update_readme(results)
     print(report.text(results), **FLUSH)
 
 
-def cpu_rows(build: Path):
+def cpu_rows(chosen):
     """Kernels in memory, then whole commands on files."""
-    yield from kernels.rows()
-    yield from checkpoints.rows(build)
+    if not chosen.large:
+        yield from kernels.rows()
+    yield from checkpoints.rows(chosen.build, chosen.large)
 
 
 if __name__ == "__main__":

@@ -144,22 +144,60 @@ def two_gigabytes(build: Path):
     folder = build / "sharded"
     shutil.rmtree(folder, ignore_errors=True)
     sharded_pair(folder)
-    weights = sum(e.size for e in checkpoint.read(folder / "a").entries.values())
-    runs = {
+    yield from commands(folder, {
         "2.1 GB: locate by value": ["locate", "a", "b", "--k", SHARE],
         "2.1 GB: locate by mask": ["locate", "a", "b", "--by", "mask", "--sparsity", 0.1],
         "2.1 GB: edit": ["edit", "a", "b", "--k", SHARE, "--output", "out"],
         "2.1 GB: edit, k = 10 %": ["edit", "a", "b", "--k", 0.1, "--patch", "patch"],
-    }
+    })  # fmt: skip
+    shutil.rmtree(folder)
+
+
+def commands(folder: Path, runs: dict[str, list]):
+    """One row for each whole command, run once."""
+    weights = sum(e.size for e in checkpoint.read(folder / "a").entries.values())
     for operation, arguments in runs.items():
         seconds, peak = command([*LCE, *arguments], folder)
         yield {"operation": operation, "variant": "lcelib", "weights": weights, "repeats": 1,
                "seconds": seconds, "extra_mib": peak, "speedup": 1.0}  # fmt: skip
+
+
+def seven_billion(build: Path):
+    """Locate and make a patch in a checkpoint of 6.5 billion bfloat16 weights (13 GB) in 8 shards.
+
+    The pair takes 26 GB of disk; its weights are one random block, shifted from
+    matrix to matrix, since speed and memory do not depend on more.
+    """
+    folder, generator = build / "7b", torch.Generator().manual_seed(0)
+    shutil.rmtree(folder, ignore_errors=True)
+    block = torch.randn(1 << 26, generator=generator) * 0.04
+    noise = torch.randn(1 << 26, generator=generator) * 0.002
+    for name, values in (("a", block), ("b", block + noise)):
+        goal, where, values = folder / name, {}, values.bfloat16()
+        goal.mkdir(parents=True)
+        (goal / "config.json").write_text("{}")
+        for shard in range(1, 9):
+            file, made = f"model-{shard:05}-of-00008.safetensors", {}
+            for layer in range(4 * (shard - 1), 4 * shard):
+                for i, shape in enumerate([(4096, 4096)] * 4 + [(11008, 4096)] * 3):
+                    part = values.roll(9973 * (7 * layer + i))[: shape[0] * shape[1]]
+                    made[f"model.layers.{layer}.matrix{i}.weight"] = part.view(shape).contiguous()
+            save_file(made, goal / file)
+            where |= dict.fromkeys(made, file)
+        (goal / checkpoint.INDEX).write_text(json.dumps({"metadata": {}, "weight_map": where}))
+    yield from commands(folder, {
+        "7B bf16, 13 GB: locate by value": ["locate", "a", "b", "--k", SHARE],
+        "7B bf16, 13 GB: locate by mask": ["locate", "a", "b", "--by", "mask", "--sparsity", 0.3],
+        "7B bf16, 13 GB: patch": ["edit", "a", "b", "--k", SHARE, "--patch", "patch"],
+    })  # fmt: skip
     shutil.rmtree(folder)
 
 
-def rows(build: Path):
+def rows(build: Path, large: bool):
     """All rows of this file; works in the folder `build`."""
     build = build.resolve()
+    if large:
+        yield from ({"device": "cpu", "dtype": "bfloat16"} | row for row in seven_billion(build))
+        return
     for row in (*against_mergekit(build), *two_gigabytes(build)):
         yield {"device": "cpu", "dtype": "float32"} | row

@@ -118,9 +118,7 @@ def locate(
     """
     from lcelib import files_cli, streaming
 
-    how = streaming.Localization(
-        by, files_cli.number(k), per_tensor, sparsity, seed, tuple(tensors or ())
-    )
+    how = files_cli.localization(by, k, per_tensor, sparsity, seed, tensors)
     with files_cli.bar(not json_) as progress:
         found = streaming.locate(target, reference, how, output, progress)
     print(json.dumps(files_cli.summary(found)) if json_ else files_cli.table(found))
@@ -148,12 +146,10 @@ def edit(
 
     Example: lce edit stereo/ anti/ --strategy EP --alpha 2 --k 0.005 --output edited/
     """
-    from lcelib import files_cli, rewriting, streaming
+    from lcelib import files_cli, rewriting
 
     by = by if located is None else "file"
-    how = streaming.Localization(
-        by, files_cli.number(k), per_tensor, sparsity, seed, tuple(tensors or ()), located
-    )
+    how = files_cli.localization(by, k, per_tensor, sparsity, seed, tensors, located)
     start = time.time()
     with files_cli.bar(not json_) as progress:
         found = rewriting.edit(

@@ -7,15 +7,21 @@ from pathlib import Path
 
 from lcelib.components import component
 from lcelib.errors import LceError
-from lcelib.streaming import Found, silent
+from lcelib.streaming import Found, Localization, silent
 
 
 def number(text: str) -> float | int:
-    """ "0.005" is a share, "1000" a number of weights."""
+    """A share as 0.005, or a number of weights as 1000."""
     try:
         return int(text) if text.isdigit() else float(text)
     except ValueError:
         raise LceError(f"k={text}", "is not a number", "Give 0.005 or 1000, say.") from None
+
+
+def localization(by, k, per_tensor, sparsity, seed, tensors, file=None) -> Localization:
+    """The options of both commands as a Localization."""
+    chosen = tuple(tensors or ())
+    return Localization(by, number(k), per_tensor, sparsity, seed, chosen, file)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from lcelib.checkpoint import Checkpoint, check_alike
 from lcelib.errors import LceError
 from lcelib.kernels.numpy_keys import Arrays, pieces
 from lcelib.strategies import check_strategy
-from lcelib.streaming import Found, Localization, Progress, info, silent, stream
+from lcelib.streaming import Found, Localization, Progress, bits, info, silent, stream
 
 
 def edit(
@@ -68,7 +68,7 @@ def edit(
                 part = old[name][where].copy()
                 before, after = part[here], values.at_one(name, where, here)
                 part[here] = kernels.interpolate(before, after, strength)
-                found.located[name] = found.located.get(name, 0) + len(here)
+                found.note(name, before, part[here])
                 if writer is not None:
                     writer.add(name, one.entries[name].dtype, here + where.start, before, after)
                 yield part
@@ -80,7 +80,7 @@ def edit(
         else:
             edits = {n: (lambda n=n: edited(n)) for n in names}
             with checkpoint.writing(one, output, edits, progress) as written:
-                count(found, one, written)
+                compare(found, one, written)
     return found
 
 
@@ -109,13 +109,13 @@ def nonzero(values: np.ndarray) -> np.ndarray:
     return (values & 0x7FFF if values.dtype == np.uint16 else values) != 0
 
 
-def count(found: Found, before: Checkpoint, after: Checkpoint) -> None:
-    """Compare two checkpoints bit by bit; refuses changes where nothing was located."""
-    for name, number in checkpoint.differing(before, after).items():
-        if name in found.located and number <= found.located[name]:
-            found.changed += number
-        else:
-            reason = f"{number} weights of {name} differ that should not"
+def compare(found: Found, before: Checkpoint, after: Checkpoint) -> None:
+    """Compare two checkpoints bit by bit; refuses any number of changes but the intended one."""
+    differing = checkpoint.differing(before, after)
+    for name in {**found.changed_in, **differing}:
+        number, wanted = differing.get(name, 0), found.changed_in.get(name, 0)
+        if number != wanted:
+            reason = f"{number} weights of {name} were changed, not {wanted}"
             raise LceError(f"{after.folder}", reason, "Is the disk sound? Nothing was kept.")
 
 
@@ -159,16 +159,13 @@ def apply(
             first, last = np.searchsorted(index, [where.start, where.stop])
             part = old[name][where].copy()
             here = index[first:last].astype(np.int64) - where.start
-            part[here] = kernels.interpolate(before[first:last], after[first:last], goal)
+            values = kernels.interpolate(before[first:last], after[first:last], goal)
+            found.note(name, part[here], values)
+            part[here] = values
             yield part
 
-    found = Found({n: a.size for n, a in old.items()}, {n: len(c[0]) for n, c in changes.items()})
+    found = Found({n: a.size for n, a in old.items()})
     edits = {n: (lambda n=n: edited(n)) for n in old}
     with checkpoint.writing(one, output, edits, progress) as written:
-        count(found, one, written)
+        compare(found, one, written)
     return found
-
-
-def bits(values: np.ndarray) -> np.ndarray:
-    """The bits of values as unsigned integers."""
-    return values.view(f"u{values.dtype.itemsize}")

@@ -79,7 +79,13 @@ class Found:
 
     sizes: dict[str, int]
     located: dict[str, int] = field(default_factory=dict)
-    changed: int = 0  # values that an edit left with other bits
+    changed_in: dict[str, int] = field(default_factory=dict)  # that an edit gave other bits
+
+    def note(self, name: str, before: np.ndarray, after: np.ndarray) -> None:
+        """Count located values of a tensor, and those that change."""
+        self.located[name] = self.located.get(name, 0) + len(before)
+        changed = int(np.count_nonzero(bits(before) != bits(after)))
+        self.changed_in[name] = self.changed_in.get(name, 0) + changed
 
     @property
     def total(self) -> int:
@@ -90,6 +96,16 @@ class Found:
     def count(self) -> int:
         """The number of located weights."""
         return sum(self.located.values())
+
+    @property
+    def changed(self) -> int:
+        """The number of weights that an edit gave other bits."""
+        return sum(self.changed_in.values())
+
+
+def bits(values: np.ndarray) -> np.ndarray:
+    """The bits of values as unsigned integers."""
+    return values.view(f"u{values.dtype.itemsize}")
 
 
 def stream(
