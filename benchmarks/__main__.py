@@ -42,7 +42,7 @@ def main() -> None:
         ratio = f"{row['ratio']:9.2f} × floor" if "ratio" in row else " " * 17
         print(f"{row['operation']:34}{row['variant']:22}{row['seconds'] * 1e3:10.1f} ms{ratio}"
               f"{row['extra_mib']:9.1f} MiB", **FLUSH)  # fmt: skip
-    results = pd.DataFrame(found)
+    results = pd.DataFrame(found, columns=report.COLUMNS)
     if report.CSV.exists():
         old = pd.read_csv(report.CSV)
         key = ["device", "operation", "weights"]

@@ -129,7 +129,7 @@ def rows(shapes=BERT_BASE, dtype=torch.float32, device="cpu", peers=True):
     size = sum(a * b for a, b in shapes)
     for operation, (floor, functions) in cases(shapes, dtype, device).items():
         chosen = {"floor": floor} | {v: f for v, f in functions.items() if peers or v == "lcelib"}
-        repeats = {name: SLOW.get(name, 9) if device == "cpu" else 9 for name in chosen}
+        repeats = {name: SLOW.get(name, 15) if device == "cpu" else 15 for name in chosen}
         timed = compare(chosen, repeats, device)
         for variant, found in timed.items():
             yield {

@@ -29,13 +29,14 @@ def kth_magnitude(weights: Arrays, counts: Sequence[int]) -> list[Cut]:
 
 def prune_masks(weights: Arrays, pruned: int | Cut) -> Arrays:
     """Packed masks without the `pruned` weights of lowest magnitude over all tensors."""
-    cut = pruned if isinstance(pruned, Cut) else kth_magnitude(weights, [pruned])[0]
+    known = isinstance(pruned, Cut)  # else finding the cut has looked for NaN and Inf
+    cut = pruned if known else kth_magnitude(weights, [pruned])[0]
     masks = {n: np.empty(-(-w.size // 8), np.uint8) for n, w in weights.items()}
     keys, every = Keys(weights), 0 < cut.ties == cut.equal
 
     def work(todo: list[Piece]) -> None:
         flags, ties = np.empty(CHUNK, bool), cut.ties
-        for name, where, key in keys.stream(todo):
+        for name, where, key in keys.stream(todo, check=known):
             flag = flags[: len(key)]
             if every:
                 np.greater(key, np.uint32(cut.key), out=flag)
