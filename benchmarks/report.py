@@ -165,7 +165,7 @@ def plot(results: pd.DataFrame) -> None:
             axis.plot(row.ratio, -y, "o" if ours else "D", color=color, ms=6 if ours else 4.5)
             if not ours:
                 axis.annotate(
-                    row.variant, (row.ratio, -y), ha="center", va="bottom", fontsize=6.5,
+                    row.variant.split(".")[-1], (row.ratio, -y), ha="center", va="bottom", fontsize=6.5,
                     color="#555555", xytext=(0, 3.5), textcoords="offset points",
                 )  # fmt: skip
         for limit in LIMITS:
