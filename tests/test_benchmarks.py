@@ -1,0 +1,28 @@
+"""The performance table says what the CSV says."""
+
+import pandas as pd
+from conftest import ROOT
+
+from benchmarks import report
+
+
+def test_the_readme_has_the_table_of_the_csv():
+    results = pd.read_csv(report.CSV)
+    readme = (ROOT / "README.md").read_text().split(report.MARK)[1].split(report.END)[0]
+    wanted = ["| " + " | ".join(row) + " |" for row in report.table(results)]
+    assert readme.strip().splitlines()[4:] == wanted
+
+
+def test_verdicts_follow_the_figures():
+    results = pd.read_csv(report.CSV)
+    for limit in report.LIMITS:
+        figure = limit.measured(results)
+        if figure is None:
+            assert limit.device == "cuda"  # nobody has measured there
+            continue
+        worse = results.copy()
+        worse[limit.column] = 0.0 if limit.at_least else 1e9
+        assert not limit.met(limit.measured(worse))
+        assert limit.met(limit.value)
+    empty = report.table(results[:0])
+    assert {row[2:] for row in empty} == {("not measured", "–")}
