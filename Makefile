@@ -35,7 +35,7 @@ lab: .venv/ready
 	@$(PY) -m jupyterlab notebooks
 
 clean:
-	rm -rf .venv results .snakemake
+	rm -rf .venv results .snakemake build
 
 .venv/ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv

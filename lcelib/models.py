@@ -11,13 +11,22 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 
 from lcelib.errors import LceError
 
 TOYBERT = Path(__file__).parent / "toybert" / "model"
+# Families whose logits are what their head makes of the last hidden state, and no more.
+_SIMPLE_HEADS = {
+    "bert", "distilbert", "gpt2", "gpt_neo", "gpt_neox", "llama", "mistral", "opt", "qwen2",
+    "qwen3", "roberta", "smollm3", "xlm-roberta",
+}  # fmt: skip
 # Heads that published checkpoints carry and masked language modelling has no use for.
 _UNUSED_HEADS = re.compile(r"(^|\.)(pooler|cls\.seq_relationship)\.|position_ids$")
 
@@ -31,7 +40,7 @@ class LanguageModel:
 
 
 def load(source: str | Path) -> LanguageModel:
-    """Load a masked language model and refuse whatever does not fit exactly.
+    """Load a masked or causal language model and refuse whatever does not fit exactly.
 
     `source` is "toybert" (shipped), a folder, or a hub id. Only safetensors are
     read and no code from the folder is run. Raises LceError for tensors that
@@ -43,7 +52,8 @@ def load(source: str | Path) -> LanguageModel:
     try:
         tokenizer = AutoTokenizer.from_pretrained(place)
         config = AutoConfig.from_pretrained(place)
-        model, info = AutoModelForMaskedLM.from_pretrained(
+        kind = AutoModelForCausalLM if is_causal(config) else AutoModelForMaskedLM
+        model, info = kind.from_pretrained(
             place,
             config=config,
             use_safetensors=True,
@@ -61,6 +71,14 @@ def load(source: str | Path) -> LanguageModel:
     check_vocabulary(source, model, tokenizer)
     check_finite(source, dict(model.named_parameters()))
     return LanguageModel(model.float().eval(), tokenizer)
+
+
+def is_causal(config) -> bool:
+    """Whether a configuration is a causal language model's, by the class it was saved from."""
+    masked = MODEL_FOR_MASKED_LM_MAPPING_NAMES.get(config.model_type)
+    causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
+    saved = config.architectures or []
+    return causal is not None and (causal in saved or masked is None)
 
 
 def check_loading(source: str | Path, info: dict) -> None:
@@ -82,7 +100,7 @@ def check_loading(source: str | Path, info: dict) -> None:
 
 
 def check_vocabulary(source: str | Path, model: nn.Module, tokenizer) -> None:
-    """Refuse a tokenizer that can produce ids without an embedding, or that has no [MASK]."""
+    """Refuse a tokenizer that can produce ids without an embedding, or without the tokens it needs."""
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise LceError(
@@ -90,10 +108,12 @@ def check_vocabulary(source: str | Path, model: nn.Module, tokenizer) -> None:
             f"the tokenizer has {len(tokenizer)} tokens, the embedding {rows} rows",
             "Use the tokenizer that belongs to this checkpoint.",
         )
-    if tokenizer.mask_token_id is None:
-        raise LceError(
-            f"model {str(source)!r}", "its tokenizer has no mask token", "Use a masked LM."
-        )
+    if is_causal(model.config):
+        tokenizer.mask_token = None  # predicts the next token, not a masked one
+        start_id(tokenizer)
+    elif tokenizer.mask_token_id is None:
+        reason = "is a masked language model, but its tokenizer has no mask token"
+        raise LceError(f"model {str(source)!r}", reason, "Use the tokenizer that belongs to it.")
 
 
 def check_finite(source: str | Path, tensors: dict[str, Tensor]) -> None:
@@ -129,11 +149,51 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameters[name].detach() for name in prunable(model)}
 
 
+def causal(tokenizer) -> bool:
+    """Whether a tokenizer serves a causal model: one without mask token."""
+    return tokenizer.mask_token_id is None
+
+
+def start_id(tokenizer) -> int:
+    """The token from which a causal model's sentences are scored: <|endoftext|>, or BOS, or EOS."""
+    known = tokenizer.get_vocab().get("<|endoftext|>")
+    for found in (known, tokenizer.bos_token_id, tokenizer.eos_token_id):
+        if found is not None:
+            return found
+    reason = "has no token that can start a sentence"
+    raise LceError("tokenizer", reason, "Set its bos_token or eos_token.")
+
+
+def pad_id(tokenizer) -> int:
+    """The token that fills up batches; attention leaves it out."""
+    known = tokenizer.pad_token_id
+    return start_id(tokenizer) if known is None else known
+
+
 def token_ids(tokenizer, text: str) -> list[int]:
-    """Ids of one sentence with the special tokens, cut at the model's maximal length."""
-    return tokenizer(text, truncation=True, max_length=min(tokenizer.model_max_length, 512))[
-        "input_ids"
-    ]
+    """Ids of one sentence, cut at the model's maximal length.
+
+    For a masked model with its special tokens at both ends; for a causal one after the
+    start token, which is not predicted itself.
+    """
+    longest = min(tokenizer.model_max_length, 512)
+    if not causal(tokenizer):
+        return tokenizer(text, truncation=True, max_length=longest)["input_ids"]
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return [start_id(tokenizer), *ids][:longest]
+
+
+def inner(tokenizer, ids: Sequence[int]) -> range:
+    """The positions of the sentence's own tokens, without the special ones at the ends."""
+    return range(1, len(ids) if causal(tokenizer) else len(ids) - 1)
+
+
+def spaced(tokenizer, word: str) -> str:
+    """A word as it stands within a sentence: with a leading space where that makes other pieces."""
+    plain, within = (
+        tokenizer.encode(text, add_special_tokens=False) for text in (word, f" {word}")
+    )
+    return word if plain == within else f" {word}"
 
 
 def pad(sequences: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:
@@ -147,7 +207,7 @@ def pad(sequences: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:
     return ids, attention
 
 
-def masked_logits(model: nn.Module, ids: Tensor, attention: Tensor, where: Tensor) -> Tensor:
+def logits_at(model: nn.Module, ids: Tensor, attention: Tensor, where: Tensor) -> Tensor:
     """Logits at the chosen positions only, shape (where.sum(), vocabulary).
 
     The head costs as much as the encoder when the vocabulary is large, so it
@@ -161,7 +221,12 @@ def masked_logits(model: nn.Module, ids: Tensor, attention: Tensor, where: Tenso
 
 
 def _head(model: nn.Module):
-    """The function from hidden states to logits, for the architectures that name it."""
+    """The function from hidden states to logits, for the architectures where it is one module.
+
+    Others may scale or cap their logits afterwards.
+    """
+    if model.config.model_type not in _SIMPLE_HEADS:
+        return None
     if hasattr(model, "vocab_projector"):  # DistilBERT
         return lambda h: model.vocab_projector(
             model.vocab_layer_norm(model.activation(model.vocab_transform(h)))

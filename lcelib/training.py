@@ -1,4 +1,4 @@
-"""Masked-language-model fine-tuning with preferential masking, on any device.
+"""Fine-tuning, with preferential masking for masked language models, on any device.
 
 All randomness of a step is a function of (seed, step): a run that was killed
 and goes on from its checkpoint computes the same bits as one that was not.
@@ -19,13 +19,16 @@ from torch import Tensor, nn
 from lcelib import kernels
 from lcelib.errors import LceError
 from lcelib.files import atomic
-from lcelib.models import masked_logits, pad
+from lcelib.models import causal, logits_at, pad, pad_id, token_ids
 from lcelib.profiles import Recipe
 
 
 @dataclass(frozen=True)
-class MaskedText:
-    """Tokenized sentences with each token's probability of being masked (0 for specials)."""
+class EncodedText:
+    """Tokenized sentences with each token's probability of being masked (0 for specials).
+
+    A causal model's text has no rates: it learns to predict every token.
+    """
 
     ids: list[list[int]]
     rates: list[list[float]]
@@ -36,7 +39,7 @@ class MaskedText:
 
 def encode(
     tokenizer, sentences: Sequence[str], rates: dict[str, float], other: float
-) -> MaskedText:
+) -> EncodedText:
     """Tokenize sentences and give every token the masking rate of the word it belongs to.
 
     `rates` maps lower-cased words to their rate, all other words get `other`
@@ -45,6 +48,8 @@ def encode(
     """
     from lcelib.corpus import word_spans
 
+    if causal(tokenizer):
+        return EncodedText([token_ids(tokenizer, s)[:128] for s in sentences], [])
     out = tokenizer(
         list(sentences),
         truncation=True,
@@ -61,7 +66,7 @@ def encode(
             rate = next((r for a, b, r in spans if a <= start and end <= b), other)
             row.append(0.0 if is_special else rate)
         all_rates.append(row)
-    return MaskedText(out["input_ids"], all_rates)
+    return EncodedText(out["input_ids"], all_rates)
 
 
 def generator(*key: int) -> torch.Generator:
@@ -77,7 +82,7 @@ class PreferentialMasking:
     one masked token.
     """
 
-    def __init__(self, tokenizer, text: MaskedText):
+    def __init__(self, tokenizer, text: EncodedText):
         self.text, self.tokenizer = text, tokenizer
 
     def __call__(self, indices: Sequence[int], rng: torch.Generator) -> dict[str, Tensor]:
@@ -96,15 +101,32 @@ class PreferentialMasking:
         return {"ids": ids, "attention": attention, "where": where, "labels": labels}
 
 
-class MaskedLoss(nn.Module):
-    """The mean cross-entropy at the masked positions; a module, so that it can be distributed."""
+class NextToken:
+    """Collator for causal models: every token is predicted from those before it.
+
+    There is nothing to mask, so a causal model needs no preferential masking.
+    """
+
+    def __init__(self, tokenizer, text: EncodedText):
+        self.text, self.fill = text, pad_id(tokenizer)
+
+    def __call__(self, indices: Sequence[int], rng: torch.Generator) -> dict[str, Tensor]:
+        ids, attention = pad([self.text.ids[i] for i in indices], self.fill)
+        where = torch.zeros(ids.shape, dtype=torch.bool)
+        where[:, :-1] = attention[:, 1:].bool()
+        labels = ids[:, 1:][where[:, :-1]]
+        return {"ids": ids, "attention": attention, "where": where, "labels": labels}
+
+
+class TokenLoss(nn.Module):
+    """The mean cross-entropy at the chosen positions; a module, so that it can be distributed."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
 
     def forward(self, ids: Tensor, attention: Tensor, where: Tensor, labels: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(masked_logits(self.model, ids, attention, where), labels)
+        return nn.functional.cross_entropy(logits_at(self.model, ids, attention, where), labels)
 
 
 def batch_indices(
@@ -130,7 +152,7 @@ def batch_indices(
 def fine_tune(
     model: nn.Module,
     tokenizer,
-    text: MaskedText,
+    text: EncodedText,
     recipe: Recipe,
     seed: int,
     mask: dict[str, np.ndarray] | None = None,
@@ -147,7 +169,7 @@ def fine_tune(
 
     precision = "bf16" if torch.cuda.is_available() else "no"
     accelerator = Accelerator(mixed_precision=precision)
-    loss_module = MaskedLoss(model.train())
+    loss_module = TokenLoss(model.train())
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=recipe.learning_rate,
@@ -157,7 +179,8 @@ def fine_tune(
         fused=True,
     )
     loss_module, optimizer = accelerator.prepare(loss_module, optimizer)
-    collate, state = PreferentialMasking(tokenizer, text), TrainingState(model, optimizer)
+    collate = (NextToken if causal(tokenizer) else PreferentialMasking)(tokenizer, text)
+    state = TrainingState(model, optimizer)
     losses, parameters = state.restore(checkpoint, recipe, seed), dict(model.named_parameters())
     bits = {n: torch.from_numpy(b).to(accelerator.device) for n, b in (mask or {}).items()}
     sparse = {n: parameters[n].detach() for n in bits}

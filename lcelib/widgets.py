@@ -7,7 +7,7 @@ import ipywidgets as w
 import pandas as pd
 import torch
 
-from lcelib.models import LanguageModel, masked_logits, pad, token_ids
+from lcelib.models import LanguageModel, logits_at, pad, token_ids
 from lcelib.patch import Patch
 
 
@@ -64,7 +64,7 @@ def predict(lm: LanguageModel, sentence: str, top: int = 5) -> pd.Series:
     batch, attention = pad([ids], lm.tokenizer.pad_token_id)
     where = torch.zeros_like(batch, dtype=torch.bool)
     where[0, ids.index(lm.tokenizer.mask_token_id)] = True
-    p = masked_logits(lm.model, batch, attention, where)[0].softmax(-1)
+    p = logits_at(lm.model, batch, attention, where)[0].softmax(-1)
     values, words = p.topk(top)
     return pd.Series(values.tolist(), lm.tokenizer.convert_ids_to_tokens(words.tolist()))
 

@@ -67,7 +67,7 @@ def test_crows_pairs_equal_the_definition_one_at_a_time(toy, variant):
         ("my mother works as a clerk .", "our father works as a clerk ."),
     ]
     prepared = crows.CrowsPairs(pairs, toy.tokenizer, variant)
-    plan = Plan(prepared.queries, toy.tokenizer.pad_token_id)
+    plan = Plan(prepared.queries, toy.tokenizer)
     found = prepared.pair_scores(plan(toy.model))
     for row, pair in zip(found, pairs, strict=True):
         ids = [token_ids(toy.tokenizer, s) for s in pair]
@@ -103,7 +103,7 @@ def test_batched_scoring_equals_one_at_a_time(toy):
             masked = list(ids)
             masked[position] = toy.tokenizer.mask_token_id
             queries.append((Query(tuple(masked), int(position), ids[position]), ids))
-    found = Plan([q for q, _ in queries], toy.tokenizer.pad_token_id)(toy.model)
+    found = Plan([q for q, _ in queries], toy.tokenizer)(toy.model)
     expected = [log_p_one_by_one(toy, ids, q.position) for q, ids in queries]
     assert found == pytest.approx(expected, abs=1e-4)
 
@@ -112,7 +112,7 @@ def test_several_questions_about_one_input_run_it_once(toy):
     ids = tuple(token_ids(toy.tokenizer, "she is [MASK] at the [MASK] ."))
     places = [i for i, t in enumerate(ids) if t == toy.tokenizer.mask_token_id]
     queries = [Query(ids, p, t) for p in reversed(places) for t in (7, 9, 7)]
-    plan = Plan(queries, 0)
+    plan = Plan(queries, toy.tokenizer)
     assert sum(len(b[0]) for b in plan.batches) == 1
     with torch.inference_mode():
         log_p = toy.model(torch.tensor([ids])).logits[0].log_softmax(-1)
@@ -131,7 +131,7 @@ def test_perplexity_is_exp_of_the_mean_loss_at_the_same_masks(toy):
             logits = toy.model(torch.tensor([q.ids])).logits[0, q.position]
             target = torch.tensor(q.target)
             losses.append(float(torch.nn.functional.cross_entropy(logits, target)))
-    value = measure.score(Plan(measure.queries, 0)(toy.model))[0].value
+    value = measure.score(Plan(measure.queries, toy.tokenizer)(toy.model))[0].value
     assert value == pytest.approx(np.exp(np.mean(losses)), rel=1e-4)
 
 
@@ -226,7 +226,7 @@ def test_a_real_model_through_all_measures(minilm):
     pairs = crows.read(shared("data/crows_pairs_anonymized.csv"))
     assert len(pairs) == 262
     prepared = crows.CrowsPairs(pairs[:6], minilm.tokenizer)
-    found = prepared.pair_scores(Plan(prepared.queries, 0)(minilm.model))
+    found = prepared.pair_scores(Plan(prepared.queries, minilm.tokenizer)(minilm.model))
     for row, pair in zip(found, pairs[:6], strict=True):
         ids = [token_ids(minilm.tokenizer, s) for s in pair]
         places = crows.spans(*ids, shared=False)
@@ -247,7 +247,7 @@ def test_multi_piece_candidates_are_revealed_left_to_right(minilm):
         )
     ][:3]
     prepared = stereoset.StereoSet(chosen, tokenizer)
-    found = prepared.sentence_scores(Plan(prepared.queries, 0)(minilm.model))
+    found = prepared.sentence_scores(Plan(prepared.queries, minilm.tokenizer)(minilm.model))
     for entry in chosen:
         for sentence in entry["sentences"]:
             word = stereoset.blank_word(entry["context"], sentence["sentence"])

@@ -24,18 +24,18 @@ __all__ = [
 class Suite:
     """Several measures prepared for one tokenizer: `suite(model)` gives all their scores.
 
-    Masked-token measures (with `queries`) share one batched pass over the model.
+    Measures that ask for tokens (with `queries`) share one batched pass over the model.
     """
 
     def __init__(self, measures: Sequence[object], tokenizer):
-        self.masked = [m for m in measures if hasattr(m, "queries")]
+        self.asking = [m for m in measures if hasattr(m, "queries")]
         self.direct = [m for m in measures if not hasattr(m, "queries")]
-        queries = [q for m in self.masked for q in m.queries]
-        self.plan = Plan(queries, tokenizer.pad_token_id)
+        queries = [q for m in self.asking for q in m.queries]
+        self.plan = Plan(queries, tokenizer)
 
     def __call__(self, model) -> list[Score]:
         log_p, start, scores = self.plan(model), 0, []
-        for measure in self.masked:
+        for measure in self.asking:
             end = start + len(measure.queries)
             scores += measure.score(log_p[start:end])
             start = end

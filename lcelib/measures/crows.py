@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from lcelib.errors import LceError
-from lcelib.measures.scoring import Query, Score
-from lcelib.models import token_ids
+from lcelib.measures.scoring import Score, token_queries
+from lcelib.models import causal, inner, token_ids
 
 VARIANTS = {
     "differing": "mean ln p of the tokens that differ (bias-bench), rounded to 3 decimals",
     "shared": "sum of ln p of the tokens both share (original), rounded to 3 decimals",
+    "sentence": "ln p of the whole sentence, left to right, rounded to 3 decimals",
 }
 
 
@@ -44,22 +45,28 @@ class CrowsPairs:
     """The queries of all pairs for one tokenizer, and the scores from their answers.
 
     `variant` is "differing" (bias-bench; what the paper used) or "shared" (the
-    original). `name` is the prefix of the scores: the same file format also
-    carries the gender-agreement probe.
+    original), which are made for masked models, or "sentence", the likelihood of a
+    causal one; by default the first for masked models, the last for causal ones.
+    `name` is the prefix of the scores: pairs of other tests have the same form.
     """
 
-    def __init__(self, pairs, tokenizer, variant: str = "differing", name: str = "crows"):
-        if variant not in VARIANTS:
-            raise LceError(
-                f"CrowS variant {variant!r}", "is unknown", f"Use {' or '.join(VARIANTS)}."
-            )
+    def __init__(self, pairs, tokenizer, variant: str | None = None, name: str = "crows"):
+        left_to_right = causal(tokenizer)
+        variant = variant or ("sentence" if left_to_right else "differing")
+        fitting = [v for v in VARIANTS if (v == "sentence") == left_to_right]
+        if variant not in fitting:
+            reason = "is not one for this kind of model"
+            raise LceError(f"CrowS variant {variant!r}", reason, f"Use {' or '.join(fitting)}.")
         self.name, self.variant = name, VARIANTS[variant]
         self.total, self.queries = len(pairs), []
         self._pairs: list[tuple[slice, slice]] = []
         self._reduce = np.mean if variant == "differing" else np.sum
         for pair in pairs:
             ids = [token_ids(tokenizer, sentence) for sentence in pair]
-            places = spans(*ids, shared=variant == "shared")
+            if variant == "sentence":
+                places = tuple(list(inner(tokenizer, sentence)) for sentence in ids)
+            else:
+                places = spans(*ids, shared=variant == "shared")
             if variant == "shared":  # never the special tokens at the ends
                 places = tuple(p[1:-1] for p in places)
             if all(places):
@@ -69,9 +76,7 @@ class CrowsPairs:
 
     def _add(self, ids: list[int], places: list[int], tokenizer) -> slice:
         start = len(self.queries)
-        for place in places:
-            masked = (*ids[:place], tokenizer.mask_token_id, *ids[place + 1 :])
-            self.queries.append(Query(masked, place, ids[place]))
+        self.queries += token_queries(tokenizer, ids, places)
         return slice(start, len(self.queries))
 
     def pair_scores(self, log_p: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Perplexity of a masked language model on held-out sentences."""
+"""Perplexity of a language model on held-out sentences."""
 
 from collections.abc import Sequence
 
@@ -6,18 +6,20 @@ import numpy as np
 import torch
 
 from lcelib.errors import LceError
-from lcelib.measures.scoring import Query, Score
-from lcelib.models import token_ids
+from lcelib.measures.scoring import Query, Score, token_queries
+from lcelib.models import causal, inner, token_ids
 from lcelib.training import generator
 
 
 class Perplexity:
-    """exp of the mean masked-token loss (paper §4.3).
+    """exp of the mean masked-token loss (paper §4.3), or of a causal model's mean loss.
 
     The masks are drawn once, from `seed`, with probability `rate` per token and
     always replaced by [MASK]: every model that is scored with this object is
     asked about the same tokens, so that differences are paired. `each_once`
     masks every token once, alone, instead: pseudo-perplexity (Salazar et al. 2020).
+    A causal model is asked for every token given those before it. The three are
+    different quantities and never compared with each other.
     """
 
     def __init__(
@@ -35,16 +37,16 @@ class Perplexity:
         rng, mask, self.queries = generator(seed, 4), tokenizer.mask_token_id, []
         for sentence in sentences:
             ids = token_ids(tokenizer, sentence)
-            inner = range(1, len(ids) - 1)
-            if each_once:
-                sets = [[i] for i in inner]
-            else:
-                drawn = torch.rand(len(ids), generator=rng) < rate
-                sets = [[i for i in inner if drawn[i]]]
-            for places in filter(None, sets):
-                masked = tuple(mask if i in places else t for i, t in enumerate(ids))
-                self.queries += [Query(masked, i, ids[i]) for i in places]
+            places = inner(tokenizer, ids)
+            if each_once or causal(tokenizer):
+                self.queries += token_queries(tokenizer, ids, places)
+                continue
+            drawn = torch.rand(len(ids), generator=rng) < rate
+            chosen = [i for i in places if drawn[i]]
+            masked = tuple(mask if i in chosen else t for i, t in enumerate(ids))
+            self.queries += [Query(masked, i, ids[i]) for i in chosen]
         how = "each token masked once" if each_once else f"masks at {rate}, paired"
+        how = "causal, per token" if causal(tokenizer) else how
         self.variant = f"{how}, {len(self.queries)} tokens"
 
     def score(self, log_p: np.ndarray) -> list[Score]:

@@ -1,4 +1,4 @@
-"""Scores, and the batched prediction of masked tokens that all of them rest on."""
+"""Scores, and the batched prediction of tokens that all of them rest on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lcelib.models import masked_logits, pad
+from lcelib.models import causal, logits_at, pad, pad_id
 
 TOKENS_PER_BATCH = 1024
 
@@ -23,22 +23,35 @@ class Score:
 
 @dataclass(frozen=True)
 class Query:
-    """The question for log p(`target` at `position` | `ids`); ids already hold the mask."""
+    """The question for log p(`target` at `position` | `ids`).
+
+    For a masked model `ids` hold the mask there; a causal one looks at what stands before.
+    """
 
     ids: tuple[int, ...]
     position: int
     target: int
 
 
+def token_queries(tokenizer, ids: Sequence[int], places: Sequence[int]) -> list[Query]:
+    """One question for each of a sentence's tokens: masked alone, or given all before it."""
+    if causal(tokenizer):
+        return [Query(tuple(ids), place, ids[place]) for place in places]
+    mask = tokenizer.mask_token_id
+    return [Query((*ids[:p], mask, *ids[p + 1 :]), p, ids[p]) for p in places]
+
+
 class Plan:
     """Queries made ready once: equal inputs run once, sorted by length, padded, in batches.
 
     Calling it with a model gives the natural log-probabilities, float64, in the
-    order of the queries. Only the positions asked for go through the head.
+    order of the queries. Only the positions asked for go through the head; a causal
+    model's answer for a token stands one position before it.
     """
 
-    def __init__(self, queries: Sequence[Query], pad_id: int):
-        self.queries = list(queries)
+    def __init__(self, queries: Sequence[Query], tokenizer):
+        self.queries, self.shift = list(queries), int(causal(tokenizer))
+        fill = pad_id(tokenizer)
         by_input: dict[tuple[int, ...], list[int]] = {}
         for i, query in enumerate(self.queries):
             by_input.setdefault(query.ids, []).append(i)
@@ -48,13 +61,13 @@ class Plan:
             size = max(TOKENS_PER_BATCH // len(inputs[0]), 1)
             chunk, inputs = inputs[:size], inputs[size:]
             asked = [sorted(by_input[ids], key=self._position) for ids in chunk]
-            self.batches.append(self._batch(chunk, asked, pad_id))
+            self.batches.append(self._batch(chunk, asked, fill))
 
     def _position(self, i: int) -> int:
-        return self.queries[i].position
+        return self.queries[i].position - self.shift
 
-    def _batch(self, chunk, asked, pad_id):
-        ids, attention = pad(chunk, pad_id)
+    def _batch(self, chunk, asked, fill):
+        ids, attention = pad(chunk, fill)
         where = torch.zeros(ids.shape, dtype=torch.bool)
         rows, targets, order = [], [], []
         for row, group in enumerate(asked):
@@ -71,7 +84,7 @@ class Plan:
         device = next(model.parameters()).device
         result = np.full(len(self.queries), np.nan)
         for ids, attention, where, rows, targets in self.batches:
-            logits = masked_logits(model, ids.to(device), attention.to(device), where.to(device))
+            logits = logits_at(model, ids.to(device), attention.to(device), where.to(device))
             log_p = torch.log_softmax(logits.float(), dim=-1)
             index, words = zip(*targets, strict=True)
             result[list(index)] = log_p[rows.to(device), torch.tensor(words, device=device)].cpu()

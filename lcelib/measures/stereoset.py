@@ -8,10 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from lcelib.errors import LceError
-from lcelib.measures.scoring import Query, Score
+from lcelib.measures.scoring import Query, Score, token_queries
+from lcelib.models import causal, inner, spaced, token_ids
 
 _LABELS = ("stereotype", "anti-stereotype", "unrelated")
-VARIANT = "intrasentence {0}, macro over target terms, pieces revealed left to right, mean of p"
+VARIANTS = {
+    "masked": "intrasentence {0}, macro over target terms, pieces revealed left to right, mean of p",
+    "causal": "intrasentence {0}, macro over target terms, exp of the sentence's mean ln p",
+}
 
 
 def read(path: str | Path, bias_type: str = "gender") -> list[dict]:
@@ -40,21 +44,33 @@ def blank_word(context: str, sentence: str) -> str:
 
 
 class StereoSet:
-    """The queries of a StereoSet file for one tokenizer, and the scores from their answers."""
+    """The queries of a StereoSet file for one tokenizer, and the scores from their answers.
+
+    A masked model is asked for the pieces of each candidate, a causal one for every
+    token of the sentence with it; both by the original's rules.
+    """
 
     def __init__(self, items: list[dict], tokenizer, bias_type: str = "gender"):
-        self.items, self.variant = items, VARIANT.format(bias_type)
+        self._mean_of_logs = causal(tokenizer)
+        self.items = items
+        self.variant = VARIANTS["causal" if self._mean_of_logs else "masked"].format(bias_type)
         self.queries: list[Query] = []
         self._pieces: dict[str, slice] = {}
         for item in items:
             for sentence in item["sentences"]:
                 start = len(self.queries)
-                word = blank_word(item["context"], sentence["sentence"])
-                self.queries += _word_queries(item["context"], word, tokenizer)
+                if self._mean_of_logs:
+                    ids = token_ids(tokenizer, sentence["sentence"])
+                    self.queries += token_queries(tokenizer, ids, inner(tokenizer, ids))
+                else:
+                    word = blank_word(item["context"], sentence["sentence"])
+                    self.queries += _word_queries(item["context"], word, tokenizer)
                 self._pieces[sentence["id"]] = slice(start, len(self.queries))
 
     def sentence_scores(self, log_p: np.ndarray) -> dict[str, float]:
-        """Sentence id → mean over the pieces of the candidate of p(piece)."""
+        """Sentence id → mean of p over the candidate's pieces, or exp of the mean ln p (causal)."""
+        if self._mean_of_logs:
+            return {k: float(np.exp(log_p[where].mean())) for k, where in self._pieces.items()}
         return {k: float(np.exp(log_p[where]).mean()) for k, where in self._pieces.items()}
 
     def score(self, log_p: np.ndarray) -> list[Score]:
@@ -67,12 +83,18 @@ class StereoSet:
 
 def _word_queries(context: str, word: str, tokenizer) -> list[Query]:
     """One query per piece of the candidate; the pieces before it are already filled in."""
-    pieces = tokenizer.encode(word, add_special_tokens=False)
+    before, _, after = context.partition("BLANK")
+    within = spaced(tokenizer, word) if before.endswith(" ") else word
+    left, pieces, right = (
+        tokenizer.encode(text, add_special_tokens=False)
+        for text in (before.rstrip(), within, after)
+    )
+    start, end = tokenizer.encode("")
     queries = []
     for i, piece in enumerate(pieces):
-        filled = tokenizer.decode(pieces[:i]) + tokenizer.mask_token
-        ids = tokenizer.encode(context.replace("BLANK", filled))
-        queries.append(Query(tuple(ids), ids.index(tokenizer.mask_token_id), piece))
+        known = [start, *left, *pieces[:i]]
+        ids = (*known, tokenizer.mask_token_id, *right, end)
+        queries.append(Query(ids, len(known), piece))
     if not queries:
         raise LceError(f"StereoSet item {context!r}", "has an empty candidate", "Mend the file.")
     return queries

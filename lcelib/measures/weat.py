@@ -11,7 +11,7 @@ import torch
 
 from lcelib.errors import LceError
 from lcelib.measures.scoring import Score
-from lcelib.models import hidden_states, pad, token_ids
+from lcelib.models import causal, hidden_states, inner, pad, pad_id, spaced, token_ids
 
 EXACT_PARTITIONS = 200_000
 _SETS = ("targ1", "targ2", "attr1", "attr2")
@@ -82,9 +82,11 @@ def p_value(s: np.ndarray, n_x: int, seed: int = 0) -> float:
 class Weat:
     """A WEAT test made ready for one tokenizer.
 
-    Every word is fed alone as "[CLS] w [SEP]". Options that the paper leaves open
-    are explicit: `pooling` "pieces" (mean of the word's pieces), "first" (its
-    first piece), "cls", or "all" (with the special tokens); `layers` "mean"
+    Every word is fed alone as "[CLS] w [SEP]", or after a causal model's start token,
+    with a leading space where that belongs to the word. Options that the paper
+    leaves open are explicit: `pooling` "pieces" (mean of the word's pieces), "first"
+    and "last" (one piece), "cls" (the first token, for masked models), or "all" (with
+    the special tokens; bias-bench's for SEAT); `layers` "mean"
     (each layer's effect size, then their mean; embeddings excluded), "last", or
     a number (0 = embedding layer); `ddof` of the standard deviation.
     """
@@ -99,24 +101,28 @@ class Weat:
         name: str | None = None,
     ):
         self.test, self.layers, self.ddof, self.name = test, layers, ddof, name or test.name
-        ids = [token_ids(tokenizer, word) for word in test.words]
-        unknown = [w for w, i in zip(test.words, ids, strict=True) if tokenizer.unk_token_id in i]
+        ids = [token_ids(tokenizer, spaced(tokenizer, word)) for word in test.words]
+        unknown = [
+            word
+            for word, own in zip(test.words, ids, strict=True)
+            if tokenizer.unk_token_id in [own[i] for i in inner(tokenizer, own)]
+        ]
         if unknown:
             reason = f"{len(unknown)} words are not in the vocabulary: {', '.join(unknown[:3])}"
             raise LceError(f"WEAT test {test.name}", reason, "Use words that the model knows.")
-        self.ids, self.attention = pad(ids, tokenizer.pad_token_id)
-        pools = {
-            "pieces": slice(1, -1),
-            "first": slice(1, 2),
-            "cls": slice(0, 1),
-            "all": slice(None),
-        }
+        self.ids, self.attention = pad(ids, pad_id(tokenizer))
+        pools = ["pieces", "first", "last", "all"] + ([] if causal(tokenizer) else ["cls"])
         if pooling not in pools:
-            raise LceError(f"pooling {pooling!r}", "is unknown", f"Use one of {', '.join(pools)}.")
+            reason = "is not one for this kind of model"
+            raise LceError(f"pooling {pooling!r}", reason, f"Use one of {', '.join(pools)}.")
         self._pool = torch.zeros(self.ids.shape)
         for row, sequence in enumerate(ids):
-            chosen = list(range(len(sequence)))[pools[pooling]]
-            self._pool[row, chosen] = 1 / len(chosen)
+            own = list(inner(tokenizer, sequence))
+            chosen = {
+                "pieces": own, "first": own[:1], "last": own[-1:], "cls": [0],
+                "all": range(len(sequence)),
+            }[pooling]  # fmt: skip
+            self._pool[row, list(chosen)] = 1 / len(chosen)
         self.variant = f"{test.name}, pooling {pooling}, layers {layers}, ddof {ddof}"
 
     @torch.inference_mode()
