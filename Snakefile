@@ -6,7 +6,7 @@ import shlex
 import sys
 
 from lcelib.profiles import CONDITIONS, profile
-from lcelib.workflow import PROBES, Run, code, notebooks
+from lcelib.workflow import Run, code, notebooks
 
 # Snakemake reads the values of the command line as YAML; the profile reads text.
 texts = {
@@ -21,9 +21,9 @@ ARGS = f"--profile {settings.name}" + "".join(
     f" --set {shlex.quote(f'{key}={value}')}" for key, value in settings.overrides.items()
 )
 # A rule runs again when the profile or the code behind it changed.
-TEXT = ["corpus", "profiles", "toybert"]
-TRAIN = [*TEXT, "kernels", "models", "subnetworks", "training"]
-MEASURE = [*TRAIN, "editing", "experiments", "localization", "measures", "patch", "stages"]
+TEXT = ["corpus", "profiles", "sources", "toybert", "winobias"]
+TRAIN = [*TEXT, "components", "kernels", "models", "subnetworks", "training"]
+MEASURE = [*TRAIN, "editing", "experiments", "localization", "measures", "patch", "stages", "strategies"]
 SHOW = ["claims", "checks", "figures", "gaps", "kernels", "ledger", "localization", "statistics"]
 
 
@@ -56,7 +56,7 @@ rule corpus:
 
 
 rule probes:
-    output: [run_.probe(n) for n in PROBES]
+    output: run_.probes
     params: because(*TEXT)
     shell: "{LCE} probes {ARGS}"
 

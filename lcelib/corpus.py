@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -143,6 +143,19 @@ def split_sentences(text: str) -> list[str]:
     return [s for s in parts if 4 <= len(word_spans(s)) <= 60 and s[-1] in ".!?\"'”)"]
 
 
+def read_sentences(path: Path) -> list[str]:
+    """The sentences of a text file, of GAP's tables (column Text), or of a folder of either."""
+    if path.is_dir():
+        inside = sorted(p for p in path.iterdir() if p.suffix in (".txt", ".tsv"))
+        return [s for p in inside for s in read_sentences(p)]
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".tsv":
+        head, *lines = text.splitlines()
+        column = head.split("\t").index("Text")
+        text = "\n".join(line.split("\t")[column] for line in lines)
+    return split_sentences(text)
+
+
 @dataclass(frozen=True)
 class Corpus:
     """The texts of all three models and their held-out tenths.
@@ -172,11 +185,17 @@ class Corpus:
         return [getattr(p, condition) for p in self.held_out_pairs] + self.held_out_neutral
 
 
-def build_corpus(sentences: Iterable[str], spec: BiasSpec, limit: int, seed: int = 0) -> Corpus:
+def build_corpus(
+    sentences: Iterable[str],
+    spec: BiasSpec,
+    limit: int,
+    seed: int = 0,
+    given: Sequence[Counterfactual] = (),
+) -> Corpus:
     """Make the three training sets from unlabelled sentences (paper §4.1).
 
-    At most `limit` counterfactual pairs are used; a tenth of everything is held
-    out. Equal sentences are used once. Raises LceError when the sentences hold
+    At most `limit` counterfactual pairs are used, and all `given` ones besides; a tenth
+    of everything is held out. Equal sentences are used once. Raises LceError when the sentences hold
     no pair, or too few neutral ones.
     """
     pairs, neutral = [], []
@@ -187,18 +206,20 @@ def build_corpus(sentences: Iterable[str], spec: BiasSpec, limit: int, seed: int
         elif is_neutral(sentence, spec):
             neutral.append(sentence)
     what = f"bias specification {spec.name!r}"
-    if not pairs:
+    if not pairs and not given:
         remedy = "Use more text, or attribute words that occur in it together with targets."
         raise LceError(what, "no sentence holds one target and one attribute", remedy)
     seen = {p.attribute for p in pairs}
     for number in (1, 2):
-        if not seen & set(getattr(spec, f"attributes_{number}")):
+        if not given and not seen & set(getattr(spec, f"attributes_{number}")):
             reason = f"no word of attributes_{number} occurs with a target in the corpus"
             raise LceError(what, reason, "Use attribute words that the corpus holds.")
     rng = Random(seed)
     rng.shuffle(pairs)
     rng.shuffle(neutral)
-    pairs = pairs[:limit]
+    pairs = [*pairs[:limit], *given]
+    if given:
+        rng.shuffle(pairs)
     n = len(pairs)
     if len(neutral) < 3 * n:
         reason = f"{n} pairs need {3 * n} neutral sentences, the text has {len(neutral)}"

@@ -42,13 +42,17 @@ class LanguageModel:
 def load(source: str | Path) -> LanguageModel:
     """Load a masked or causal language model and refuse whatever does not fit exactly.
 
-    `source` is "toybert" (shipped), a folder, or a hub id. Only safetensors are
+    `source` is "toybert" (shipped), "smollm2" (fetched), a folder, or a hub id. Only safetensors are
     read and no code from the folder is run. Raises LceError for tensors that
     are missing, extra or of another shape, for NaN or Inf, and for a tokenizer
     larger than the embedding.
     """
     logging.disable_progress_bar()
     place = TOYBERT if str(source) == "toybert" else source
+    if str(source) == "smollm2":
+        from lcelib.conversion import smollm2
+
+        place = smollm2()
     try:
         tokenizer = AutoTokenizer.from_pretrained(place)
         config = AutoConfig.from_pretrained(place)

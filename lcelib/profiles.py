@@ -13,7 +13,10 @@ CONDITIONS = ("stereotypical", "anti", "neutral")
 OPPOSITE = {"stereotypical": "anti", "anti": "stereotypical"}
 DATA = Path(__file__).parent / "data"
 GRIDS = ("paper", "short")
-PATHS = {"model", "texts", "bias_spec", "stereoset", "crows", "weat", "weat_unseen", "agreement"}
+PATHS = {
+    "model", "texts", "pairs", "bias_spec", "stereoset", "crows", "weat", "weat_unseen",
+    "agreement", "winobias",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ class Profile:
     """What to run on: model, texts, probes, seeds, sparsities, training recipe and grid.
 
     `model`, `texts`, `stereoset`, `crows`, `weat`, `weat_unseen` and `agreement` are
-    files or folders, or the name "toybert" for what the package generates.
+    files or folders, the name "toybert" for what the package generates, or a name
+    that `lce data check` lists. `pairs` and `winobias` are folders of WinoBias: the
+    development pairs join the counterfactual ones, the test pairs are measured.
     `max_pairs` bounds the counterfactual sentences; twice as many neutral ones
     train the neutral model. `measured_sparsity` is where the editing grid runs.
     `grid` "paper" has all edits of the paper's figures, "short" the main ones.
@@ -50,12 +55,14 @@ class Profile:
     name: str
     model: str = "toybert"
     texts: tuple[str, ...] = ("toybert",)
+    pairs: str = ""
     bias_spec: str = str(DATA / "gender.toml")
     stereoset: str = "toybert"
     crows: str = "toybert"
     weat: str = str(DATA / "weat8.json")
     weat_unseen: str = "toybert"
     agreement: str = "toybert"
+    winobias: str = ""
     seeds: tuple[int, ...] = (0, 1, 2, 3)
     sparsities: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4)
     measured_sparsity: float = 0.3
@@ -156,7 +163,7 @@ def _absolute(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
     """Existing files and folders by their whole path: stages and notebooks run elsewhere."""
     if isinstance(value, tuple):
         return tuple(map(_absolute, value))
-    known = value == "toybert" or not Path(value).exists()
+    known = value in ("toybert", "") or not Path(value).exists()
     return value if known else str(Path(value).resolve())
 
 

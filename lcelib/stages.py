@@ -6,7 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from lcelib.corpus import Corpus, Counterfactual, build_corpus, read_spec, split_sentences
+from lcelib import sources, winobias
+from lcelib.corpus import Corpus, Counterfactual, build_corpus, read_sentences, read_spec
 from lcelib.errors import LceError
 from lcelib.experiments import OTHER_SEED, measure_all, write_rows
 from lcelib.files import atomic, write_json
@@ -26,25 +27,43 @@ def read_texts(settings: Profile) -> list[str]:
 
             sentences += generate(TOY_SENTENCES, seed=TOY_TEXT_SEED)
         else:
-            sentences += split_sentences(Path(source).read_text(encoding="utf-8"))
+            sentences += read_sentences(Path(sources.resolve(source)))
     return sentences
+
+
+def given_pairs(settings: Profile) -> list[Counterfactual]:
+    """The development pairs of WinoBias, where the profile names its folder."""
+    if not settings.pairs:
+        return []
+    pairs = winobias.read(sources.resolve(settings.pairs), "dev")
+    return [Counterfactual(*pair, "pronoun", "occupation", "stereotypical") for pair in pairs]
+
+
+def make_corpus(settings: Profile) -> Corpus:
+    """Counterfactual augmentation of the profile's texts."""
+    spec = read_spec(settings.bias_spec)
+    given = given_pairs(settings)
+    return build_corpus(read_texts(settings), spec, settings.max_pairs, given=given)
 
 
 def check_inputs(settings: Profile) -> None:
     """Refuse what cannot work before any work: files, specification, overlap with the text."""
-    spec = read_spec(settings.bias_spec)
+    read_spec(settings.bias_spec)
     named = {f: getattr(settings, f) for f in PROBES.values()}
     files = [("texts", t) for t in settings.texts] + list(named.items())
     for field, place in files:
-        if place != "toybert" and not Path(place).is_file():
-            raise LceError(f"{field} {place!r}", "is no file", "Check the path.")
+        if place not in ("toybert", "") and not Path(sources.resolve(place)).exists():
+            remedy = "Check the path, or see `lce data check` for names."
+            raise LceError(f"{field} {place!r}", "is no file", remedy)
     if not Run(settings).corpus.exists():
-        build_corpus(read_texts(settings), spec, settings.max_pairs)
+        make_corpus(settings)
+    if settings.winobias:
+        winobias.read(sources.resolve(settings.winobias), "test")
 
 
 def corpus(settings: Profile) -> None:
     """Counterfactual augmentation → corpus.json."""
-    made = build_corpus(read_texts(settings), read_spec(settings.bias_spec), settings.max_pairs)
+    made = make_corpus(settings)
     content = {k: v for k, v in vars(made).items() if "pairs" not in k}
     for key in ("pairs", "held_out_pairs"):
         content[key] = [vars(p) for p in getattr(made, key)]
@@ -68,9 +87,14 @@ def probes(settings: Profile) -> None:
 
         write(folder)
     for name, field in PROBES.items():
-        if getattr(settings, field) != "toybert":
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(getattr(settings, field), folder / name)
+        place = getattr(settings, field)
+        if place in ("toybert", ""):
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        if field == "winobias":
+            write_json(folder / name, winobias.read(sources.resolve(place), "test"))
+        else:
+            shutil.copyfile(sources.resolve(place), folder / name)
 
 
 def subnetworks(settings: Profile, seed: int, condition: str) -> None:
@@ -124,8 +148,13 @@ def suite(run: Run, tokenizer, condition: str):
     from lcelib import measures
     from lcelib.measures import crows, stereoset, weat
 
+    wanted = []
+    if run.settings.winobias:
+        pairs = json.loads(run.probe("winobias.json").read_text(encoding="utf-8"))
+        wanted.append(measures.CrowsPairs(pairs, tokenizer, name="winobias"))
     return measures.Suite(
         [
+            *wanted,
             measures.StereoSet(stereoset.read(run.probe("stereoset.json")), tokenizer),
             measures.CrowsPairs(crows.read(run.probe("crows.csv")), tokenizer),
             measures.CrowsPairs(
@@ -148,16 +177,16 @@ def measure(settings: Profile, seed: int, target: str) -> None:
     run, lm = Run(settings), load(settings.model)
     ready = suite(run, lm.tokenizer, target)
     sparsities = [0.0, *settings.sparsities]
-    networks = {
-        (condition, sparsity): sn.load(run.subnetwork(seed, condition, i))
+    paths = {
+        (condition, sparsity): run.subnetwork(seed, condition, i)
         for condition in CONDITIONS
         for i, sparsity in enumerate(sparsities)
     }
     for condition in CONDITIONS:
         at = sparsities.index(settings.measured_sparsity)
         path = run.subnetwork(settings.other_seed(seed), condition, at)
-        networks[condition + OTHER_SEED, settings.measured_sparsity] = sn.load(path)
-
+        paths[condition + OTHER_SEED, settings.measured_sparsity] = path
+    networks = sn.Stored(paths)
     rows = measure_all(target, networks, lm.model, ready, settings, seed)
     write_rows(run.measured(seed, target), rows)
 

@@ -1,9 +1,9 @@
 """Subnetworks: weights with a mask, found by iterative magnitude pruning (paper §4.2)."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +93,23 @@ def load(path: Path) -> Subnetwork:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         remedy = "Delete it and run the command again: it will be rebuilt."
         raise LceError(f"subnetwork {path}", f"cannot be read ({error})", remedy) from error
+
+
+class Stored(Mapping):
+    """Subnetworks in files, read when they are asked for; a few are kept in memory."""
+
+    def __init__(self, paths: dict, kept: int = 3):
+        self.paths = paths
+        self._load = lru_cache(kept)(load)
+
+    def __getitem__(self, key) -> Subnetwork:
+        return self._load(self.paths[key])
+
+    def __iter__(self):
+        return iter(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
 
 
 def check_names(expected: set[str], found: set[str]) -> None:

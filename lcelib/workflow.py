@@ -26,6 +26,7 @@ PROBES = {
     "agreement.csv": "agreement",
     "weat.json": "weat",
     "weat_unseen.json": "weat_unseen",
+    "winobias.json": "winobias",
 }
 
 
@@ -47,8 +48,13 @@ class Run:
         return self.folder / "corpus.json"
 
     def probe(self, name: str) -> Path:
-        """stereoset.json, crows.csv, agreement.csv, weat.json or weat_unseen.json."""
+        """A file of PROBES."""
         return self.folder / "probes" / name
+
+    @property
+    def probes(self) -> list[Path]:
+        """The files of all measures that the profile asks for."""
+        return [self.probe(n) for n, field in PROBES.items() if getattr(self.settings, field)]
 
     def subnetwork(self, seed: int, condition: str, number: int) -> Path:
         """Round 0 is the dense model, round i the i-th sparsity."""
@@ -175,7 +181,7 @@ def ensure(settings: Profile, seed: int) -> Run:
     from tqdm.auto import tqdm
 
     run = Run(settings)
-    wanted = [run.corpus, *(run.probe(n) for n in PROBES)]
+    wanted = [run.corpus, *run.probes]
     wanted += [p for c in CONDITIONS for p in run.subnetworks(seed, c)]
     missing = [str(p) for p in wanted if not p.exists()]
     if missing:

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from lcelib.corpus import (
     BiasSpec,
+    Counterfactual,
     augment,
     build_corpus,
     is_neutral,
+    read_sentences,
     read_spec,
     split_sentences,
     word_spans,
@@ -159,4 +161,29 @@ def test_sentence_splitting_drops_headings():
     assert split_sentences(text) == [
         "He was born in 1900 in York.",
         "He wrote two long books there !",
+    ]
+
+
+def test_given_pairs_join_the_counterfactual_ones():
+    """As with WinoBias: pairs that need no augmentation, all of them used."""
+    extra = [Counterfactual(f"He is {i}.", f"She is {i}.", "x", "y", "anti") for i in range(30)]
+    texts = [f"The tree number {i} is tall." for i in range(200)]
+    corpus = build_corpus(texts, SPEC, 100, given=extra)
+    assert sorted(p.stereotypical for p in corpus.pairs + corpus.held_out_pairs) == sorted(
+        p.stereotypical for p in extra
+    )
+    assert len(corpus.training("anti")) == 2 * 27
+    with pytest.raises(LceError, match="no sentence holds"):
+        build_corpus(texts, SPEC, 100)
+
+
+def test_gap_tables_and_folders_are_texts(tmp_path):
+    table = "ID\tText\tPronoun\nx-1\tShe went home early. He stayed there all day.\tshe\n"
+    (tmp_path / "gap-test.tsv").write_text(table, encoding="utf-8")
+    (tmp_path / "more.txt").write_text("Nobody was at home yesterday.\n", encoding="utf-8")
+    (tmp_path / "LICENSE").write_text("This is not a text to learn from.", encoding="utf-8")
+    assert read_sentences(tmp_path) == [
+        "She went home early.",
+        "He stayed there all day.",
+        "Nobody was at home yesterday.",
     ]

@@ -244,6 +244,10 @@ def test_a_subnetwork_file_round_trips_and_damage_is_refused(fresh_toy, tmp_path
     again = subnetworks.load(path)
     assert all((again.theta[n] == v).all() for n, v in theta.items())
     assert all((again.mask[n] == v).all() for n, v in mask.items())
+    stored = subnetworks.Stored({"a": path, "b": path}, kept=1)
+    assert list(stored) == ["a", "b"]
+    assert stored["a"] is stored["a"]  # kept in memory
+    assert all((stored["b"].theta[n] == v).all() for n, v in theta.items())
     assert (again.initial, again.info) == (network.initial, network.info)
     first = path.read_bytes()
     network.save(path)
