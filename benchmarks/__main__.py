@@ -3,22 +3,17 @@
 import argparse
 import datetime
 import os
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks import checkpoints, kernels, report
+from benchmarks import checkpoints, kernels, report, training
 
 FLUSH = {"flush": True}
-
-
-def gpu_rows():
-    """The kernels on a GPU: BERT-base in float32 with peers, a 7B model in bfloat16 without."""
-    yield from kernels.rows(device="cuda")
-    torch.cuda.empty_cache()
-    yield from kernels.rows(kernels.LLAMA_7B, torch.bfloat16, "cuda", peers=False)
+PARTS = ["kernels", "files", "training", "large"]
 
 
 def main() -> None:
@@ -27,7 +22,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--build", type=Path, default=Path("build"), help="where to work")
     parser.add_argument(
-        "--large", action="store_true", help="a 7B checkpoint alone (26 GB of disk)"
+        "--parts", nargs="+", choices=PARTS, default=PARTS[:3], help="large: 7B, 26 GB of disk"
     )
     chosen = parser.parse_args()
     about = {
@@ -36,8 +31,7 @@ def main() -> None:
         "torch": torch.__version__, "numpy": np.__version__,
     }  # fmt: skip
     found = []
-    todo = gpu_rows() if chosen.device == "cuda" else cpu_rows(chosen)
-    for row in todo:
+    for row in chain(*(measured(part, chosen.device, chosen.build) for part in chosen.parts)):
         found.append(about | row)
         ratio = f"{row['ratio']:9.2f} × floor" if "ratio" in row else " " * 17
         print(f"{row['operation']:34}{row['variant']:22}{row['seconds'] * 1e3:10.1f} ms{ratio}"
@@ -54,11 +48,17 @@ def main() -> None:
     print(report.text(results), **FLUSH)
 
 
-def cpu_rows(chosen):
-    """Kernels in memory, then whole commands on files."""
-    if not chosen.large:
-        yield from kernels.rows()
-    yield from checkpoints.rows(chosen.build, chosen.large)
+def measured(part: str, device: str, build: Path):
+    """The rows of one part."""
+    if part == "training":
+        yield from training.rows(device, build / "trainer")
+    elif part == "kernels":
+        yield from kernels.rows(device=device)
+        if device == "cuda":
+            torch.cuda.empty_cache()
+            yield from kernels.rows(kernels.LLAMA_7B, torch.bfloat16, device, peers=False)
+    elif device == "cpu":
+        yield from checkpoints.rows(build, large=part == "large")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,8 @@ class Profile:
     files or folders, the name "toybert" for what the package generates, or a name
     that `lce data check` lists. `pairs` and `winobias` are folders of WinoBias: the
     development pairs join the counterfactual ones, the test pairs are measured.
+    `bucket` is how many batches of sentences are sorted by length at a time: 32 leave
+    5 % of padding.
     `max_pairs` bounds the counterfactual sentences; twice as many neutral ones
     train the neutral model. `measured_sparsity` is where the editing grid runs.
     `grid` "paper" has all edits of the paper's figures, "short" the main ones.
@@ -75,6 +77,7 @@ class Profile:
     learning_rate: float = 1.8e-4
     weight_decay: float = 0.0
     checkpoint_every: int = 0
+    bucket: int = 8
     k: float = 0.1
     grid: str = "paper"
     threads: int = 1
@@ -111,7 +114,7 @@ class Profile:
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
-            bucket=8,
+            bucket=self.bucket,
             checkpoint_every=self.checkpoint_every,
         )
 
