@@ -32,7 +32,7 @@ def bar(wanted: bool) -> Iterator[Callable[[int], object]]:
         return
     from tqdm import tqdm
 
-    with tqdm(unit="", unit_scale=True, desc="read and written", leave=False) as shown:
+    with tqdm(unit="B", unit_scale=True, desc="read and written", leave=False) as shown:
         yield shown.update
 
 

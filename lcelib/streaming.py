@@ -113,7 +113,7 @@ def stream(
 ) -> Stream:
     """The located weights of a pair, chunk by chunk in the order of the target's tensors.
 
-    `progress` is told how many weights were read.
+    `progress` is told how many bytes were read.
     """
     if how.by == "value" and how.per_tensor:
         parts = (

@@ -14,6 +14,7 @@ from lcelib.errors import LceError
 from lcelib.measures import crows, stereoset, weat
 from lcelib.measures.scoring import Plan, Query
 from lcelib.models import load, token_ids
+from lcelib.profiles import DATA
 from lcelib.toybert import probes
 from lcelib.toybert.corpus import sentences
 
@@ -269,3 +270,12 @@ def test_crows_file_holds_what_the_paper_counts():
         rows = [r for r in csv.DictReader(file) if r["bias_type"] == "gender"]
     directions = [r["stereo_antistereo"] for r in rows]
     assert (directions.count("stereo"), directions.count("antistereo")) == (159, 103)
+
+
+def test_the_shipped_word_lists_are_those_of_the_tests():
+    """WEAT 6, 7 and 8 (Caliskan et al. 2017): eight words in each of the four sets."""
+    for number, first in ((6, "John"), (7, "math"), (8, "science")):
+        test = weat.read(DATA / f"weat{number}.json")
+        assert [len(s) for s in (test.x, test.y, test.a, test.b)] == [8] * 4
+        assert test.x[0] == first
+        assert len(set(test.words)) == 32

@@ -86,7 +86,7 @@ class Keys:
 
     `among` are packed masks; keys are larger by 1 then, and weights outside have key 0.
     Reading raises LceError for NaN and Inf, with tensor and count, and tells
-    `progress` how many weights were read.
+    `progress` how many bytes were read.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Keys:
             if self.among is not None:
                 key += np.uint32(1)
                 key *= present(self.among[name], where)
-            self.progress(len(key))
+            self.progress(len(key) * self.first[name].itemsize * (1 + (self.second is not None)))
             yield name, where, key
 
     def refuse(self, name: str) -> None:
