@@ -1,8 +1,8 @@
 """Keys of weights (see `selection`), read in chunks from arrays in memory or memory-mapped files.
 
 Data are read once, in chunks that stay in the cache, into buffers that are
-allocated once: fresh temporaries of the model's size cost six copies in page
-faults alone. Threads take consecutive shares, and results are joined in order.
+allocated once: temporaries of the model's size would cost more in page faults than
+the work. Threads take consecutive shares, and results are joined in order.
 """
 
 import os
