@@ -163,7 +163,9 @@ def update_readme(results: pd.DataFrame) -> None:
     cores, date = first.cores, first.date
     lines = [
         f"{first.machine}, {cores} cores, {date}; torch {first.torch}, numpy {first.numpy}. "
-        "Medians of interleaved runs, as ratios to a floor measured in the same run.",
+        "Kernels: medians of interleaved runs, as ratios to a floor measured in the same run. "
+        "Whole commands: medians, or one run; fine-tuning: the mean step (numbers of runs in "
+        "[the CSV](benchmarks/results.csv)).",
         "",
         "| operation | to reach | measured | |",
         "| --- | --- | --- | --- |",

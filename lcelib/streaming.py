@@ -17,7 +17,7 @@ from lcelib.checkpoint import check_alike
 from lcelib.errors import LceError
 from lcelib.kernels import selection
 from lcelib.kernels.numpy import top_k
-from lcelib.kernels.numpy_keys import Arrays, Cut, Keys, choose, pieces
+from lcelib.kernels.numpy_keys import Arrays, Cut, Keys, pieces
 
 IN_MEMORY = 1 << 22  # positions that are held; more are found again while writing
 NONZERO = Cut(key=1, below=0, equal=0, ties=0)  # pruned means 0
@@ -147,11 +147,8 @@ def by_value(target: Arrays, reference: Arrays, k: int, progress: Progress) -> S
     if k <= IN_MEMORY:
         yield from in_chunks(target, top_k(keys, k))
         return
-    cut = selection.highest(keys, k)
-    ties, flags = cut.ties, np.empty(keys.longest, bool)
-    for name, where, key in keys.stream(keys.pieces):
-        ties = choose(np.greater, key, cut, ties, flags[: len(key)])
-        yield name, where, np.flatnonzero(flags[: len(key)])
+    for name, where, chosen in keys.split(np.greater, selection.highest(keys, k)):
+        yield name, where, np.flatnonzero(chosen)
 
 
 def by_mask(
@@ -168,17 +165,9 @@ def by_mask(
             raise LceError(
                 "localization by mask", reason, "Give --sparsity 0.1, say, or --by value."
             )
-        both.append(pruned(keys, cut))
+        both.append(keys.split(np.less, cut))
     for (name, where, one), (_, _, two) in zip(*both, strict=True):
         yield name, where, np.flatnonzero(one ^ two)
-
-
-def pruned(keys: Keys, cut: Cut) -> Iterator[tuple[str, slice, np.ndarray]]:
-    """Flags of the pruned weights, chunk by chunk."""
-    ties, flags = cut.ties, np.empty(keys.longest, bool)
-    for name, where, key in keys.stream(keys.pieces):
-        ties = choose(np.less, key, cut, ties, flags[: len(key)])
-        yield name, where, flags[: len(key)]
 
 
 def read_positions(path: Path, target: Arrays) -> Arrays:

@@ -22,6 +22,7 @@ from transformers import (
 from lcelib import kernels, measures
 from lcelib.errors import LceError
 from lcelib.measures import weat
+from lcelib.measures.crows import spans
 from lcelib.measures.scoring import Plan
 from lcelib.models import inner, load, logits_at, prunable, spaced, start_id, token_ids
 from lcelib.profiles import Recipe
@@ -125,14 +126,22 @@ def test_pairs_are_scored_one_token_at_a_time(kind):
     for variant in variants:
         prepared = measures.CrowsPairs(pairs, lm.tokenizer, variant)
         found = prepared.pair_scores(Plan(prepared.queries, lm.tokenizer)(lm.model))
-        if variant == "sentence":
-            ids = [[token_ids(lm.tokenizer, s) for s in pair] for pair in pairs]
-            wanted = [[sum(log_p(lm, x, i) for i in range(1, len(x))) for x in p] for p in ids]
-            np.testing.assert_allclose(found, wanted, atol=1e-4)
+        reduce, wanted = (np.mean if variant == "differing" else np.sum), []
+        for pair in pairs:
+            ids = [token_ids(lm.tokenizer, s) for s in pair]
+            places = spans(*ids, shared=variant != "differing")
+            if variant == "shared":
+                places = tuple(p[1:-1] for p in places)
+            if variant == "sentence":
+                places = tuple(range(1, len(x)) for x in ids)
+            each = zip(ids, places, strict=True)
+            wanted.append([reduce([log_p(lm, x, i) for i in own]) for x, own in each])
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
     wrong = "sentence" if name == "roberta" else "differing"
     with pytest.raises(LceError, match="not one for this kind of model"):
         measures.CrowsPairs(pairs, lm.tokenizer, wrong)
-    assert measures.CrowsPairs(pairs, lm.tokenizer).variant == prepared.variant or len(variants) > 1
+    default = measures.CrowsPairs(pairs, lm.tokenizer, variants[0]).variant
+    assert measures.CrowsPairs(pairs, lm.tokenizer).variant == default
 
 
 def stereoset_item(context, words):

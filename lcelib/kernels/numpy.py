@@ -157,13 +157,11 @@ def select(bits: np.ndarray, ranks: np.ndarray) -> np.ndarray:
 
 def read_at(weights: Arrays, positions: Arrays) -> Arrays:
     """The values at flat positions."""
-
     return {n: weights[n].reshape(-1)[p] for n, p in positions.items()}
 
 
 def write_at(weights: Arrays, positions: Arrays, values: Arrays) -> None:
     """Write values at flat positions, in place; nothing else changes."""
-
     for name, p in positions.items():
         flat(name, weights[name])[p] = values[name]
 

@@ -206,17 +206,17 @@ class Keys:
             return None
         return by_tensor(self.first, found), np.concatenate([key for *_, key in found])
 
+    def split(self, compare, cut: Cut) -> Iterator[tuple[str, slice, np.ndarray]]:
+        """Flags of the keys on one side of a cut (compare: np.less, np.greater), chunk by chunk."""
+        flags, ties = np.empty(self.longest, bool), cut.ties
+        for name, where, key in self.stream(self.pieces):
+            ties = choose(compare, key, cut, ties, flags[: len(key)])
+            yield name, where, flags[: len(key)]
+
     def above(self, cut: Cut) -> Arrays:
         """Positions above a cut, with the first `cut.ties` equal ones."""
-
-        def work(todo: list[Piece]) -> list[tuple[str, np.ndarray]]:
-            found, flags, ties = [], np.empty(CHUNK, bool), cut.ties
-            for name, where, key in self.stream(todo):
-                ties = choose(np.greater, key, cut, ties, flags[: len(key)])
-                found.append((name, np.flatnonzero(flags[: len(key)]) + where.start))
-            return found
-
-        return by_tensor(self.first, chain(*in_threads(work, self.pieces, 1)))
+        sides = self.split(np.greater, cut)
+        return by_tensor(self.first, ((n, np.flatnonzero(f) + w.start) for n, w, f in sides))
 
 
 def models(first, second) -> dict:
