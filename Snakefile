@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 
-from lcelib.profiles import CONDITIONS, profile
+from lcelib.profiles import profile
 from lcelib.workflow import Run, code, notebooks
 
 # Snakemake reads the values of the command line as YAML; the profile reads text.
@@ -21,7 +21,7 @@ ARGS = f"--profile {settings.name}" + "".join(
     f" --set {shlex.quote(f'{key}={value}')}" for key, value in settings.overrides.items()
 )
 # A rule runs again when the profile or the code behind it changed.
-TEXT = ["corpus", "profiles", "sources", "toybert", "winobias"]
+TEXT = ["corpus", "profiles", "sources", "templates", "toybert", "winobias"]
 TRAIN = [*TEXT, "components", "kernels", "models", "subnetworks", "training"]
 MEASURE = [*TRAIN, "editing", "experiments", "localization", "measures", "patch", "stages", "strategies"]
 SHOW = ["claims", "checks", "figures", "gaps", "kernels", "ledger", "localization", "statistics"]
@@ -61,7 +61,7 @@ rule probes:
     shell: "{LCE} probes {ARGS}"
 
 
-for condition in CONDITIONS:
+for condition in settings.conditions:
     rule:
         name: f"subnetworks_{condition}"
         input: run_.corpus
@@ -75,9 +75,9 @@ for condition in CONDITIONS:
 
 def needed(wildcards):
     seed = int(wildcards.seed)
-    files = [p for c in CONDITIONS for p in run_.subnetworks(seed, c)]
+    files = [p for c in settings.conditions for p in run_.subnetworks(seed, c)]
     at = 1 + settings.sparsities.index(settings.measured_sparsity)
-    return files + [run_.subnetwork(settings.other_seed(seed), c, at) for c in CONDITIONS]
+    return files + [run_.subnetwork(settings.other_seed(seed), c, at) for c in settings.conditions]
 
 
 rule measure:
@@ -91,13 +91,13 @@ rule measure:
 
 
 rule results:
-    input: [run_.measured(s, t) for s in settings.seeds for t in CONDITIONS]
+    input: [run_.measured(s, t) for s in settings.seeds for t in settings.targets]
     output: run_.results
     shell: "{LCE} results {ARGS}"
 
 
 rule claims:
-    input: run_.results, [p for s in settings.seeds for c in CONDITIONS for p in run_.subnetworks(s, c)]
+    input: run_.results, [p for s in settings.seeds for c in settings.conditions for p in run_.subnetworks(s, c)]
     output: run_.claims, run_.folder / "checks.json", run_.folder / "located.csv"
     params: because(*SHOW)
     shell: "{LCE} claims {ARGS}"
@@ -129,4 +129,4 @@ rule publish:
 
 
 rule first_seed:
-    input: rules.probes.output, [p for c in CONDITIONS for p in run_.subnetworks(FIRST_SEED, c)]
+    input: rules.probes.output, [p for c in settings.conditions for p in run_.subnetworks(FIRST_SEED, c)]

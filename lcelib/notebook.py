@@ -12,7 +12,7 @@ from lcelib import profiles, report, workflow
 from lcelib.errors import LceError
 from lcelib.ledger import read as read_ledger
 from lcelib.models import LanguageModel, load
-from lcelib.profiles import CONDITIONS, Profile
+from lcelib.profiles import Profile
 from lcelib.subnetworks import Subnetwork
 from lcelib.subnetworks import load as load_subnetwork
 
@@ -67,7 +67,7 @@ class Session:
         run = workflow.ensure(self.settings, self.seed)
         return {
             (c, s): load_subnetwork(run.subnetwork(self.seed, c, i))
-            for c in CONDITIONS
+            for c in self.settings.conditions
             for i, s in enumerate((0.0, *self.settings.sparsities))
         }
 

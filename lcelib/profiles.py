@@ -12,10 +12,11 @@ from lcelib.errors import LceError
 CONDITIONS = ("stereotypical", "anti", "neutral")
 OPPOSITE = {"stereotypical": "anti", "anti": "stereotypical"}
 DATA = Path(__file__).parent / "data"
-GRIDS = ("paper", "short")
+ORIGINAL = "original"
+GRIDS = ("paper", "short", "pretrained")
 PATHS = {
     "model", "texts", "pairs", "bias_spec", "stereoset", "crows", "weat", "weat_unseen",
-    "agreement", "winobias",
+    "weat_names", "agreement", "winobias",
 }  # fmt: skip
 
 
@@ -43,15 +44,18 @@ class Recipe:
 class Profile:
     """What to run on: model, texts, probes, seeds, sparsities, training recipe and grid.
 
-    `model`, `texts`, `stereoset`, `crows`, `weat`, `weat_unseen` and `agreement` are
+    `model`, `texts`, `stereoset`, `crows`, the three lists `weat…` and `agreement` are
     files or folders, the name "toybert" for what the package generates, or a name
-    that `lce data check` lists. `pairs` and `winobias` are folders of WinoBias: the
+    that `lce data check` lists; texts may be "wikipedia" and "english" (the package's
+    templates) too. `pairs` and `winobias` are folders of WinoBias: the
     development pairs join the counterfactual ones, the test pairs are measured.
     `bucket` is how many batches of sentences are sorted by length at a time: 32 leave
     5 % of padding.
+    `bias_type` chooses the items of StereoSet and CrowS-Pairs.
     `max_pairs` bounds the counterfactual sentences; twice as many neutral ones
     train the neutral model. `measured_sparsity` is where the editing grid runs.
-    `grid` "paper" has all edits of the paper's figures, "short" the main ones.
+    `grid` "paper" has all edits of the paper's figures, "short" the main ones,
+    "pretrained" those of a pretrained model, which is the neutral target itself.
     """
 
     name: str
@@ -59,10 +63,12 @@ class Profile:
     texts: tuple[str, ...] = ("toybert",)
     pairs: str = ""
     bias_spec: str = str(DATA / "gender.toml")
+    bias_type: str = "gender"
     stereoset: str = "toybert"
     crows: str = "toybert"
     weat: str = str(DATA / "weat8.json")
     weat_unseen: str = "toybert"
+    weat_names: str = ""
     agreement: str = "toybert"
     winobias: str = ""
     seeds: tuple[int, ...] = (0, 1, 2, 3)
@@ -118,6 +124,16 @@ class Profile:
             checkpoint_every=self.checkpoint_every,
         )
 
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The models that are fine-tuned."""
+        return CONDITIONS[:2] if self.grid == "pretrained" else CONDITIONS
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The models that are edited: those, and the pretrained one where it is the neutral one."""
+        return (*self.conditions, ORIGINAL) if self.grid == "pretrained" else self.conditions
+
     def other_seed(self, seed: int) -> int:
         """The seed that the null contrast compares with: the next one, in a circle."""
         return self.seeds[(self.seeds.index(seed) + 1) % len(self.seeds)]
@@ -140,7 +156,61 @@ class Profile:
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-PROFILES = {"toy": Profile("toy")}
+_TOY = Profile("toy")
+_BENCHMARKS = replace(
+    _TOY,
+    stereoset="stereoset_test",
+    crows="crows_pairs",
+    weat_unseen=str(DATA / "weat7.json"),
+    weat_names=str(DATA / "weat6.json"),
+    agreement=str(DATA / "agreement.csv"),
+    bucket=32,
+)
+PROFILES = {
+    "toy": _TOY,
+    "smollm2": replace(
+        _BENCHMARKS,
+        name="smollm2",
+        model="smollm2",
+        texts=("english", "gap"),
+        pairs="winobias_dev",
+        winobias="winobias_test",
+        seeds=(0, 1),
+        sparsities=(0.1,),
+        measured_sparsity=0.1,
+        steps=240,
+        batch_size=16,
+        learning_rate=5e-5,
+        checkpoint_every=48,
+        k=0.005,
+        grid="pretrained",
+    ),
+    "small": replace(
+        _BENCHMARKS,
+        name="small",
+        model="google/bert_uncased_L-4_H-256_A-4",
+        texts=("wikipedia",),
+        seeds=(0, 1),
+        sparsities=(0.3,),
+        max_pairs=4000,
+        steps=400,
+        batch_size=32,
+        learning_rate=1e-4,
+        checkpoint_every=100,
+        grid="short",
+    ),
+    "paper": replace(
+        _BENCHMARKS,
+        name="paper",
+        model="bert-base-uncased",
+        texts=("wikipedia",),
+        max_pairs=164_524,
+        steps=13_881,
+        learning_rate=1e-5,
+        checkpoint_every=500,
+        threads=8,
+    ),
+}
 
 
 def profile(name: str = "toy", overrides: Mapping[str, object] | None = None) -> Profile:

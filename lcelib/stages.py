@@ -6,12 +6,12 @@ import os
 import shutil
 from pathlib import Path
 
-from lcelib import sources, winobias
+from lcelib import sources, templates, winobias
 from lcelib.corpus import Corpus, Counterfactual, build_corpus, read_sentences, read_spec
 from lcelib.errors import LceError
 from lcelib.experiments import OTHER_SEED, measure_all, write_rows
 from lcelib.files import atomic, write_json
-from lcelib.profiles import CONDITIONS, Profile
+from lcelib.profiles import DATA, Profile
 from lcelib.workflow import PROBES, Run
 
 TOY_SENTENCES = 60_000
@@ -26,6 +26,8 @@ def read_texts(settings: Profile) -> list[str]:
             from lcelib.toybert.corpus import sentences as generate
 
             sentences += generate(TOY_SENTENCES, seed=TOY_TEXT_SEED)
+        elif source == "english":
+            sentences += templates.sentences(DATA / "english.toml")
         else:
             sentences += read_sentences(Path(sources.resolve(source)))
     return sentences
@@ -148,15 +150,15 @@ def suite(run: Run, tokenizer, condition: str):
     from lcelib import measures
     from lcelib.measures import crows, stereoset, weat
 
-    wanted = []
+    kind, wanted = run.settings.bias_type, []
     if run.settings.winobias:
         pairs = json.loads(run.probe("winobias.json").read_text(encoding="utf-8"))
         wanted.append(measures.CrowsPairs(pairs, tokenizer, name="winobias"))
     return measures.Suite(
         [
             *wanted,
-            measures.StereoSet(stereoset.read(run.probe("stereoset.json")), tokenizer),
-            measures.CrowsPairs(crows.read(run.probe("crows.csv")), tokenizer),
+            measures.StereoSet(stereoset.read(run.probe("stereoset.json"), kind), tokenizer),
+            measures.CrowsPairs(crows.read(run.probe("crows.csv"), kind), tokenizer),
             measures.CrowsPairs(
                 crows.read(run.probe("agreement.csv"), "agreement"), tokenizer, name="agreement"
             ),
@@ -179,10 +181,10 @@ def measure(settings: Profile, seed: int, target: str) -> None:
     sparsities = [0.0, *settings.sparsities]
     paths = {
         (condition, sparsity): run.subnetwork(seed, condition, i)
-        for condition in CONDITIONS
+        for condition in settings.conditions
         for i, sparsity in enumerate(sparsities)
     }
-    for condition in CONDITIONS:
+    for condition in settings.conditions:
         at = sparsities.index(settings.measured_sparsity)
         path = run.subnetwork(settings.other_seed(seed), condition, at)
         paths[condition + OTHER_SEED, settings.measured_sparsity] = path
@@ -201,7 +203,7 @@ def use_threads(settings: Profile) -> None:
 def results(settings: Profile) -> None:
     """Put all measured values into one table."""
     run = Run(settings)
-    paths = [run.measured(s, t) for s in settings.seeds for t in CONDITIONS]
+    paths = [run.measured(s, t) for s in settings.seeds for t in settings.targets]
     parts = [path.read_text(encoding="utf-8").splitlines() for path in paths]
     lines = [parts[0][0], *(line for part in parts for line in part[1:])]
     with atomic(run.results) as temporary:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lcelib.errors import LceError
 from lcelib.files import lock
-from lcelib.profiles import CONDITIONS, PROFILES, Profile
+from lcelib.profiles import PROFILES, Profile
 
 ROOT = Path(os.environ.get("LCE_ROOT", Path(__file__).resolve().parent.parent))
 PUBLISHED = ROOT / "figures"
@@ -26,6 +26,7 @@ PROBES = {
     "agreement.csv": "agreement",
     "weat.json": "weat",
     "weat_unseen.json": "weat_unseen",
+    "weat_names.json": "weat_names",
     "winobias.json": "winobias",
 }
 
@@ -182,7 +183,7 @@ def ensure(settings: Profile, seed: int) -> Run:
 
     run = Run(settings)
     wanted = [run.corpus, *run.probes]
-    wanted += [p for c in CONDITIONS for p in run.subnetworks(seed, c)]
+    wanted += [p for c in settings.conditions for p in run.subnetworks(seed, c)]
     missing = [str(p) for p in wanted if not p.exists()]
     if missing:
         with tqdm(total=len(missing), unit="job", desc="building what is missing") as bar:
