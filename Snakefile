@@ -21,10 +21,10 @@ ARGS = f"--profile {settings.name}" + "".join(
     f" --set {shlex.quote(f'{key}={value}')}" for key, value in settings.overrides.items()
 )
 # A rule runs again when the profile or the code behind it changed.
-TEXT = ["corpus", "profiles", "sources", "templates", "toybert", "winobias"]
+TEXT = ["corpus", "profiles", "sources", "templates", "toybert", "wikipedia", "winobias"]
 TRAIN = [*TEXT, "components", "kernels", "models", "subnetworks", "training"]
 MEASURE = [*TRAIN, "editing", "experiments", "localization", "measures", "patch", "stages", "strategies"]
-SHOW = ["claims", "checks", "figures", "gaps", "kernels", "ledger", "localization", "statistics"]
+SHOW = ["claims", "checks", "figures", "gaps", "kernels", "ledger", "localization", "pretrained", "statistics"]
 
 
 def because(*modules):
@@ -38,7 +38,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = str(settings.threads)
 os.environ |= {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "LC_ALL": "C.UTF-8"}
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-PUBLISH = [run_.folder / "published"] if run_.folder.name == "toy" else []
+PUBLISH = [run_.folder / "published"] if run_.folder.name in ("toy", "smollm2") else []
 
 
 rule all:

@@ -19,6 +19,7 @@ _WHERE = {
     "augment": "corpus",
     "build_corpus": "corpus",
     "edit": "editing",
+    "transfer": "editing",
     "load": "models",
     "locate": "localization",
     "profile": "profiles",

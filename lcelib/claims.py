@@ -42,7 +42,8 @@ class Claim:
     judge: Callable
 
 
-def _verdict(full: bool, part: bool) -> str:
+def verdict(full: bool, part: bool) -> str:
+    """The verdict in words."""
     return SHOWS if full else PART if part else NOT
 
 
@@ -61,7 +62,7 @@ def separate(r: pd.DataFrame, m: pd.DataFrame, s) -> tuple[str, Summary, str]:
     d = summary(gap["weat_d"])
     full = order and every and d.mean >= 0.8
     ours = f"d(S) − d(A) = {d.mean:.2f}; S above A on all three in every seed: {yes_no(every)}"
-    return ours, d, _verdict(full, all(g.mean() > 0 for g in gap.values()))
+    return ours, d, verdict(full, all(g.mean() > 0 for g in gap.values()))
 
 
 def tickets(r, m, s):
@@ -71,8 +72,8 @@ def tickets(r, m, s):
     kept = min(model_gap(r, k, top).mean() / model_gap(r, k, 0.0).mean() for k in MEASURES)
     ours = f"perplexity at most {100 * worst:+.1f} %; {100 * kept:.0f} % of the gap kept"
     ticket = worst <= WINNING_TICKET
-    verdict = _verdict(ticket and kept >= 0.5, ticket or kept >= 0.5)
-    return ours, summary(100 * excess.max(axis=1)), verdict
+    found = verdict(ticket and kept >= 0.5, ticket or kept >= 0.5)
+    return ours, summary(100 * excess.max(axis=1)), found
 
 
 def masks_differ(r, m, s):
@@ -85,7 +86,7 @@ def masks_differ(r, m, s):
     seeds = f"{jaccard:.3f}" if np.isfinite(jaccard) else "not measured (one seed)"
     ours = f"{ours_share.mean:.2f} % differ; Jaccard of two seeds {seeds}"
     full = ours_share.mean <= 0.5 and jaccard > 0.98
-    return ours, ours_share, _verdict(full, ours_share.mean <= 1.2)
+    return ours, ours_share, verdict(full, ours_share.mean <= 1.2)
 
 
 def clustered(r, m, s):
@@ -103,7 +104,7 @@ def clustered(r, m, s):
     first = list(by_part.index).index("attention.output.dense") + 1 if len(by_part) > 1 else 0
     ratio = summary(last)
     ours = f"last layer {ratio.mean:.2f} × the mean density; attention output is {first} of {len(by_part)}"
-    return ours, ratio, _verdict(ratio.mean >= 1.2 and first == 1, ratio.mean >= 1.2 or first == 1)
+    return ours, ratio, verdict(ratio.mean >= 1.2 and first == 1, ratio.mean >= 1.2 or first == 1)
 
 
 def strategies_work(r, m, s):
@@ -121,7 +122,7 @@ def strategies_work(r, m, s):
     control = summary(mean_closed(r, "uninformed =mask", "IP", 1.0, s.measured_sparsity))
     ours = f"{right} of {total} cells as intended; uninformed IP(1) closes {control.mean:.1f} %"
     barely = abs(control.mean) <= 5
-    return ours, control, _verdict(right >= 0.9 * total and barely, right >= 0.75 * total)
+    return ours, control, verdict(right >= 0.9 * total and barely, right >= 0.75 * total)
 
 
 def monotone_in_alpha(r, m, s):
@@ -132,7 +133,7 @@ def monotone_in_alpha(r, m, s):
     ]
     d = summary(end)
     ours = f"monotone on [−2, 3]: {yes_no(ok)}; value-based S at α = 2: d = {d.mean:.2f}"
-    return ours, d, _verdict(ok and d.mean <= 0, ok)
+    return ours, d, verdict(ok and d.mean <= 0, ok)
 
 
 def language_kept(r, m, s):
@@ -159,7 +160,7 @@ def language_kept(r, m, s):
         f"value-based PR {pr.mean():+.1f} %"
     )
     full = worst <= 2 and change <= 2 and pr.mean() > 5 * worst
-    return ours, summary(pr), _verdict(full, worst <= 2)
+    return ours, summary(pr), verdict(full, worst <= 2)
 
 
 def sparsity_trend(r, m, s):
@@ -173,7 +174,7 @@ def sparsity_trend(r, m, s):
     )
     ours = f"from {low:.0%} to {high:.0%}: mask {mask.mean():+.0f}, value {value.mean():+.0f} points of the gap"
     up, down = mask.mean() > 0, value.mean() < 0
-    return ours, summary(mask), _verdict(up and down, up or down)
+    return ours, summary(mask), verdict(up and down, up or down)
 
 
 def saturation(r, m, s):
@@ -181,7 +182,7 @@ def saturation(r, m, s):
     at = {k: mean_closed(r, f"value {k:g}", "IP", 0.5, s.measured_sparsity) for k in (0.4, 1.0)}
     share = summary(100 * at[0.4] / at[1.0])
     ours = f"k = 40 % reaches {share.mean:.0f} % of what all shared weights reach"
-    return ours, share, _verdict(share.mean >= 90, share.mean >= 75)
+    return ours, share, verdict(share.mean >= 90, share.mean >= 75)
 
 
 def neutral_target(r, m, s):
@@ -193,7 +194,7 @@ def neutral_target(r, m, s):
     d = summary(falls[-1])
     down = [float(f.mean()) < 0 for f in falls]
     ours = f"α = −2 away from S: {sum(down)} of 3 measures fall; Δd = {d.mean:.2f}"
-    return ours, d, _verdict(all(down), down[-1])
+    return ours, d, verdict(all(down), down[-1])
 
 
 def _strategies(s):

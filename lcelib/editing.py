@@ -41,3 +41,21 @@ def edit(
         changes[name] = Change(index, old, new.astype(old.dtype))
     info = {"strategy": strategy, "localization": located.by}
     return Patch(changes, alpha if strategy in ("IP", "EP") else 1.0, info)
+
+
+def transfer(
+    base: Subnetwork, start: Subnetwork, end: Subnetwork, located: Located, alpha: float = 1.0
+) -> Patch:
+    """Add to a third model what `end` has more than `start` at the located weights b.
+
+    θ' = w_base + α (w_end − w_start) ⊙ b. With start = base it is EP. The paper edits
+    neutral models towards or away from one reference (§5.4); the difference of two
+    that differ in the property alone leaves out what fine-tuning changed besides.
+    """
+    check_pair(base, start)
+    check_pair(start, end)
+    changes = {}
+    for name, index in located.positions.items():
+        old, left, right = (net.weights[name].reshape(-1)[index] for net in (base, start, end))
+        changes[name] = Change(index, old, old + (right - left))
+    return Patch(changes, alpha, {"strategy": "transfer", "localization": located.by})

@@ -1,17 +1,21 @@
 """The grid of edits behind the paper's figures, and the results table it fills."""
 
 import csv
-from collections.abc import Iterator
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lcelib.editing import edit
+import numpy as np
+
+from lcelib.editing import edit, transfer
 from lcelib.files import atomic
 from lcelib.gaps import main_value, strategy_of
 from lcelib.localization import Located, locate
 from lcelib.measures import Score
-from lcelib.profiles import OPPOSITE, Profile
-from lcelib.subnetworks import Subnetwork
+from lcelib.patch import Patch
+from lcelib.profiles import OPPOSITE, ORIGINAL, Profile
+from lcelib.subnetworks import Subnetwork, dense
 
 COLUMNS = [
     "profile",
@@ -31,8 +35,10 @@ COLUMNS = [
     "target_value",
     "reference_value",
     "perplexity_delta",
+    "item_se",
 ]
 OTHER_SEED = " (other seed)"
+CONTRAST = "anti - stereotypical"
 SWEEP = (-5.0, -2.0, -1.0, 0.5, 1.0, 2.0, 3.0, 5.0)
 MAIN = (0.5, 1.0, 2.0, -2.0)
 K_SWEEP = (0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -42,10 +48,11 @@ K_SWEEP = (0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 1.0)
 class Edit:
     """One cell of the grid.
 
-    `localization` is "mask", "value K" (top share K of the shared weights),
+    `reference` is a condition, or "X - Y": then what X has more than Y is added to the
+    target. `localization` is "mask", "value K" (top share K of the shared weights),
     "value =mask" (as many weights as the mask difference), "uninformed =mask" or
     "uninformed =value" (drawn at random, as many as the named selection; with
-    "by component" or "by magnitude" matched).
+    "by component" or "by magnitude" matched). `brief` leaves out the costly measures.
     """
 
     target: str
@@ -54,18 +61,21 @@ class Edit:
     strategy: str
     alpha: float
     sparsity: float
+    brief: bool = False
 
 
-def _edits(target, reference, localization, sparsity, alphas, others=()) -> list[Edit]:
+def _edits(target, reference, localization, sparsity, alphas, others=(), brief=False) -> list[Edit]:
     """IP or EP by α, then the strategies without α."""
-    swept = [Edit(target, reference, localization, strategy_of(a), a, sparsity) for a in alphas]
-    return swept + [Edit(target, reference, localization, s, 1.0, sparsity) for s in others]
+    cells = [(strategy_of(a), a) for a in alphas] + [(s, 1.0) for s in others]
+    return [Edit(target, reference, localization, *cell, sparsity, brief) for cell in cells]
 
 
 def grid(target: str, settings: Profile) -> list[Edit]:
     """All edits of one target. "short" leaves out all but the main comparison."""
     main, top = main_value(settings), max(settings.sparsities)
     s, edits = settings.measured_sparsity, []
+    if settings.grid == "pretrained":
+        return _pretrained(target, settings)
     if settings.grid == "short":
         for reference in ("stereotypical",) if target == "neutral" else (OPPOSITE[target],):
             for where in ("mask", main, "uninformed =mask"):
@@ -99,6 +109,41 @@ def grid(target: str, settings: Profile) -> list[Edit]:
     return edits
 
 
+def _pretrained(target: str, settings: Profile) -> list[Edit]:
+    """The edits of a pretrained model: main ones with all measures, the others briefly."""
+    main, s, null = main_value(settings), settings.measured_sparsity, len(settings.seeds) > 1
+    if target == ORIGINAL:
+        full = [(CONTRAST, main, (1.0,)), (CONTRAST, "mask", (2.0,))]
+        brief = [
+            (CONTRAST, main, (0.5, 2.0)),
+            (CONTRAST, "mask", (1.0, 4.0)),
+            (CONTRAST, "value =mask", (1.0, 2.0, 4.0)),
+            (CONTRAST, "uninformed =value", (1.0, 2.0)),
+            (CONTRAST, "uninformed =mask", (2.0,)),
+            ("stereotypical", main, (-1.0, -2.0)),
+        ]
+        if null:
+            brief += [(f"stereotypical{OTHER_SEED} - stereotypical", main, (1.0,))]
+    else:
+        full = [(OPPOSITE[target], "mask", (2.0,)), (OPPOSITE[target], main, (1.0,))]
+        brief = [
+            (OPPOSITE[target], "mask", (-1.0, 0.5, 1.0, 4.0)),
+            (OPPOSITE[target], main, (0.5, 2.0)),
+            (OPPOSITE[target], "value =mask", (1.0, 2.0, 4.0)),
+            (OPPOSITE[target], "uninformed =mask", (1.0, 2.0, 4.0)),
+            (OPPOSITE[target], "uninformed =mask by component", (2.0,)),
+            (OPPOSITE[target], "uninformed =mask by magnitude", (2.0,)),
+            (OPPOSITE[target], "uninformed =value", (1.0, 2.0)),
+        ]
+        if null:
+            brief += [(target + OTHER_SEED, "mask", (1.0, 2.0))]
+    edits = [e for cell in full for e in _edits(target, *cell[:2], s, cell[2])]
+    edits += [e for cell in brief for e in _edits(target, *cell[:2], s, cell[2], brief=True)]
+    if target != ORIGINAL:
+        edits += _edits(target, OPPOSITE[target], "mask", s, (), ("PR", "SW"), brief=True)
+    return edits
+
+
 def find(
     edit_: Edit, target: Subnetwork, reference: Subnetwork, main_k: float, seed: int
 ) -> Located:
@@ -124,9 +169,40 @@ def find(
     )
 
 
+class Bench:
+    """One model that networks and patches are put into to be measured, each network once."""
+
+    def __init__(self, networks: Mapping[tuple[str, float], Subnetwork], model, suite):
+        self.networks, self.model, self.suite = networks, model, suite
+        self._known: dict[tuple, dict[str, Score]] = {}
+        self._loaded = None
+
+    def load(self, key: tuple[str, float]) -> Subnetwork:
+        """Put a network into the model."""
+        if self._loaded != key:
+            self.networks[key].load_into(self.model)
+            self._loaded = key
+        return self.networks[key]
+
+    def scores(self, key: tuple[str, float], brief: bool = False) -> dict[str, Score]:
+        """All scores of a network by measure, or all but the costly ones."""
+        if (known := self._known.get((key, False))) is not None:
+            return known
+        if (key, brief) not in self._known:
+            self.load(key)
+            self._known[key, brief] = {s.measure: s for s in self.suite(self.model, brief)}
+        return self._known[key, brief]
+
+    def edited(self, key: tuple[str, float], patch: Patch, brief: bool) -> dict[str, Score]:
+        """The scores of a network with a patch."""
+        self.load(key)
+        with patch.applied(self.model):
+            return {s.measure: s for s in self.suite(self.model, brief)}
+
+
 def measure_all(
     target: str,
-    networks: dict[tuple[str, float], Subnetwork],
+    networks: Mapping[tuple[str, float], Subnetwork],
     model,
     suite,
     settings: Profile,
@@ -138,55 +214,64 @@ def measure_all(
     the other seed's are under the condition with " (other seed)". Every network
     is measured once; every edit is applied, measured and taken back.
     """
-    theta_0 = {n: p.detach().cpu().numpy().copy() for n, p in model.named_parameters()}
-    base = _unedited(f"base ({target})", 0.0)
-    yield from (_row(settings, seed, base, None, score) for score in suite(model))
-    known: dict[tuple[str, float], list[Score]] = {}
-    located_for: dict[tuple, Located] = {}
-    loaded = None
-
-    def load(key: tuple[str, float]) -> None:
-        nonlocal loaded
-        if loaded != key:
-            networks[key].load_into(model)
-            loaded = key
-
-    def scores(key: tuple[str, float]) -> list[Score]:
-        if key not in known:
-            load(key)
-            known[key] = suite(model)
-        return known[key]
-
+    base = dense(model)
+    theta_0 = base.theta
+    networks = ChainMap({(ORIGINAL, settings.measured_sparsity): base}, networks)
+    bench = Bench(networks, model, suite)
+    if settings.grid != "pretrained":  # there the base model is a target of its own
+        cell = _unedited(f"base ({target})", 0.0)
+        yield from (_row(settings, seed, cell, None, score) for score in suite(model))
     for sparsity in sorted(s for c, s in networks if c == target):
-        cell = _unedited(target, sparsity)
-        own = scores((target, sparsity))
-        yield from (_row(settings, seed, cell, None, score) for score in own)
+        cell, own = _unedited(target, sparsity), bench.scores((target, sparsity))
+        yield from (_row(settings, seed, cell, None, score) for score in own.values())
+    if settings.grid == "pretrained" and target == "stereotypical":
+        yield from _separation(bench, settings, seed)
+    located_for: dict[tuple, Located] = {}
     for cell in grid(target, settings):
-        ours, theirs = (cell.target, cell.sparsity), (cell.reference, cell.sparsity)
-        before, other = ({s.measure: s.value for s in scores(key)} for key in (ours, theirs))
-        load(ours)
-        place = (theirs, cell.localization, cell.strategy == "PR")
+        start, end = _ends(cell)
+        place = (cell.reference, cell.sparsity, cell.localization, cell.strategy == "PR")
         if place not in located_for:
-            located_for[place] = find(cell, networks[ours], networks[theirs], settings.k, seed)
-        located = located_for[place]
-        strategy, _, restore = cell.strategy.partition(" ")
-        patch = edit(
-            networks[ours],
-            networks[theirs],
-            located,
-            strategy,
-            cell.alpha,
-            theta_0 if restore else None,
-        )
-        with patch.applied(model):
-            after = suite(model)
-        perplexity = next(s.value for s in after if s.measure == "perplexity")
-        for score in after:
-            yield _row(settings, seed, cell, located, score) | {
-                "target_value": before[score.measure],
-                "reference_value": other[score.measure],
-                "perplexity_delta": perplexity - before["perplexity"],
+            located_for[place] = find(
+                cell, networks[start, cell.sparsity], networks[end, cell.sparsity], settings.k, seed
+            )
+        patch = _patch(cell, networks, located_for[place], theta_0)
+        own = (target, cell.sparsity)
+        before = bench.scores(own)
+        other = bench.scores((end, cell.sparsity), cell.brief)
+        after = bench.edited(own, patch, cell.brief)
+        delta = after["perplexity"].value - before["perplexity"].value
+        for name, score in after.items():
+            yield _row(settings, seed, cell, located_for[place], score, before[name]) | {
+                "target_value": before[name].value,
+                "reference_value": other[name].value,
+                "perplexity_delta": delta,
             }
+
+
+def _ends(cell: Edit) -> tuple[str, str]:
+    """The two networks whose difference an edit adds; the first is the target, as a rule."""
+    end, _, start = cell.reference.partition(" - ")
+    return start or cell.target, end
+
+
+def _patch(cell: Edit, networks, located: Located, theta_0: dict[str, np.ndarray]) -> Patch:
+    start, end = (networks[name, cell.sparsity] for name in _ends(cell))
+    target = networks[cell.target, cell.sparsity]
+    if start is not target:
+        return transfer(target, start, end, located, cell.alpha)
+    strategy, _, restore = cell.strategy.partition(" ")
+    return edit(target, end, located, strategy, cell.alpha, theta_0 if restore else None)
+
+
+def _separation(bench: Bench, settings: Profile, seed: int) -> Iterator[dict]:
+    """How far the two models differ, item by item, in every measure that has items."""
+    at = settings.measured_sparsity
+    first, second = (bench.scores((c, at)) for c in OPPOSITE)
+    cell = Edit("stereotypical", "anti", "", "difference", 1.0, at)
+    for name, score in first.items():
+        if score.items is not None:
+            row = _row(settings, seed, cell, None, score, second[name])
+            yield row | {"value": score.value - second[name].value}
 
 
 def _unedited(name: str, sparsity: float) -> Edit:
@@ -194,7 +279,11 @@ def _unedited(name: str, sparsity: float) -> Edit:
     return Edit(name, "", "", "", 0.0, sparsity)
 
 
-def _row(settings, seed, cell: Edit, located: Located | None, score: Score) -> dict:
+def _row(settings, seed, cell: Edit, located, score: Score, before: Score | None = None) -> dict:
+    """One line; `item_se` is the standard error over items, of the change where there is one."""
+    items = score.items
+    if items is not None and before is not None:
+        items = items - before.items
     fixed_alpha = cell.strategy not in ("IP", "EP")
     return {
         "profile": settings.name,
@@ -211,6 +300,7 @@ def _row(settings, seed, cell: Edit, located: Located | None, score: Score) -> d
         "variant": score.variant,
         "n": score.n,
         "value": score.value,
+        "item_se": "" if items is None else float(items.std(ddof=1) / len(items) ** 0.5),
     }
 
 

@@ -27,6 +27,8 @@ _SIMPLE_HEADS = {
     "bert", "distilbert", "gpt2", "gpt_neo", "gpt_neox", "llama", "mistral", "opt", "qwen2",
     "qwen3", "roberta", "smollm3", "xlm-roberta",
 }  # fmt: skip
+# Causal families that take a mask of what each token sees together with its position.
+_PACKS = {"gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "smollm3"}
 # Heads that published checkpoints carry and masked language modelling has no use for.
 _UNUSED_HEADS = re.compile(r"(^|\.)(pooler|cls\.seq_relationship)\.|position_ids$")
 
@@ -211,17 +213,28 @@ def pad(sequences: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:
     return ids, attention
 
 
-def logits_at(model: nn.Module, ids: Tensor, attention: Tensor, where: Tensor) -> Tensor:
+def packs(model: nn.Module) -> bool:
+    """Whether several sentences with a common beginning can run as one tree."""
+    return model.config.model_type in _PACKS
+
+
+def logits_at(
+    model: nn.Module, ids: Tensor, attention: Tensor, where: Tensor, positions: Tensor | None = None
+) -> Tensor:
     """Logits at the chosen positions only, shape (where.sum(), vocabulary).
 
     The head costs as much as the encoder when the vocabulary is large, so it
     runs on the positions asked for; models whose head is unknown compute all.
+    `attention` is 1 for tokens and 0 for padding, or additive with four dimensions;
+    then `positions` has each token's place in its sentence.
     """
+    inputs = {"input_ids": ids, "attention_mask": attention}
+    if positions is not None:
+        inputs["position_ids"] = positions
     head = _head(model)
     if head is None:
-        return model(input_ids=ids, attention_mask=attention).logits[where]
-    hidden = model.base_model(input_ids=ids, attention_mask=attention).last_hidden_state
-    return head(hidden[where])
+        return model(**inputs).logits[where]
+    return head(model.base_model(**inputs).last_hidden_state[where])
 
 
 def _head(model: nn.Module):

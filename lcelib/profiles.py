@@ -13,6 +13,7 @@ CONDITIONS = ("stereotypical", "anti", "neutral")
 OPPOSITE = {"stereotypical": "anti", "anti": "stereotypical"}
 DATA = Path(__file__).parent / "data"
 ORIGINAL = "original"
+GENERATED = ("", "toybert", "english", "wikipedia")  # no files
 GRIDS = ("paper", "short", "pretrained")
 PATHS = {
     "model", "texts", "pairs", "bias_spec", "stereoset", "crows", "weat", "weat_unseen",
@@ -236,7 +237,7 @@ def _absolute(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
     """Existing files and folders by their whole path: stages and notebooks run elsewhere."""
     if isinstance(value, tuple):
         return tuple(map(_absolute, value))
-    known = value in ("toybert", "") or not Path(value).exists()
+    known = value in GENERATED or not Path(value).exists()
     return value if known else str(Path(value).resolve())
 
 

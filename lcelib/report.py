@@ -13,7 +13,7 @@ import pandas as pd
 from lcelib.errors import LceError
 from lcelib.files import atomic, write_json
 from lcelib.profiles import Profile
-from lcelib.workflow import PUBLISHED, ROOT, Run, available
+from lcelib.workflow import ROOT, Run, available
 
 NOTEBOOK_TIMEOUT = 600
 _ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")  # of widgets: random in every run
@@ -39,8 +39,8 @@ def figures(settings: Profile) -> None:
 
     run = Run(settings)
     located = run.folder / "located.csv"
-    missing = draw_all(table(run), pd.read_csv(located), run.figures)
-    if missing and full_grid(settings):
+    missing = draw_all(table(run), pd.read_csv(located), run.figures, settings.grid)
+    if missing and (full_grid(settings) or settings.grid == "pretrained"):
         raise LceError("figures", f"could not be drawn: {', '.join(missing)}", "See results.csv.")
     write_json(run.figures / "manifest.json", manifest(run.figures, run.results, located))
 
@@ -108,17 +108,24 @@ def stable(text: str) -> str:
 
 
 def publish(settings: Profile) -> None:
-    """Copy results, claims and figures of the unchanged toy profile to figures/."""
-    run = Run(settings)
-    PUBLISHED.mkdir(exist_ok=True)
-    for path in sorted(run.figures.iterdir()):
-        shutil.copyfile(path, PUBLISHED / path.name)
-    for path in (run.results, run.claims, run.folder / "checks.json", run.folder / "located.csv"):
-        shutil.copyfile(path, PUBLISHED / path.name)
-    from lcelib.ledger import readme_tables
+    """Copy results, claims and figures of an unchanged profile to figures/, and into the README."""
+    from lcelib import ledger, pretrained
 
-    readme_tables(ROOT / "README.md", run)
-    (run.folder / "published").write_text("figures/ holds this run's results\n")
+    run = Run(settings)
+    run.published.mkdir(exist_ok=True)
+    named = [run.results, run.claims, run.folder / "checks.json", run.folder / "located.csv"]
+    for path in (*sorted(run.figures.iterdir()), *named):
+        shutil.copyfile(path, run.published / path.name)
+    found, _ = ledger.read(run)
+    if settings.grid == "pretrained":
+        located = pd.read_csv(run.folder / "located.csv")
+        lines = [" ".join(pretrained.sentences(table(run), located, settings)), ""]
+        lines += ledger.table(found, f"{settings.name}, {len(settings.seeds)} seeds")
+        ledger.readme_block(ROOT / "README.md", settings.name, lines)
+    else:
+        heading = f"{settings.name} profile, {len(settings.seeds)} seeds"
+        ledger.readme_block(ROOT / "README.md", "ledger", ledger.table(found, heading))
+    (run.folder / "published").write_text(f"{run.published.name}/ holds this run's results\n")
 
 
 def closing(settings: Profile, start: float) -> str:

@@ -1,17 +1,16 @@
 """What each rule of the Snakefile does, one function a rule."""
 
-import hashlib
 import json
 import os
 import shutil
 from pathlib import Path
 
-from lcelib import sources, templates, winobias
+from lcelib import sources, templates, wikipedia, winobias
 from lcelib.corpus import Corpus, Counterfactual, build_corpus, read_sentences, read_spec
 from lcelib.errors import LceError
 from lcelib.experiments import OTHER_SEED, measure_all, write_rows
 from lcelib.files import atomic, write_json
-from lcelib.profiles import DATA, Profile
+from lcelib.profiles import DATA, GENERATED, ORIGINAL, Profile
 from lcelib.workflow import PROBES, Run
 
 TOY_SENTENCES = 60_000
@@ -28,6 +27,11 @@ def read_texts(settings: Profile) -> list[str]:
             sentences += generate(TOY_SENTENCES, seed=TOY_TEXT_SEED)
         elif source == "english":
             sentences += templates.sentences(DATA / "english.toml")
+        elif wikipedia.is_articles(source):
+            spec = read_spec(settings.bias_spec)
+            sentences += wikipedia.sentences(source, spec, settings.max_pairs)
+        elif source.endswith(".toml"):
+            sentences += templates.sentences(source)
         else:
             sentences += read_sentences(Path(sources.resolve(source)))
     return sentences
@@ -54,7 +58,7 @@ def check_inputs(settings: Profile) -> None:
     named = {f: getattr(settings, f) for f in PROBES.values()}
     files = [("texts", t) for t in settings.texts] + list(named.items())
     for field, place in files:
-        if place not in ("toybert", "") and not Path(sources.resolve(place)).exists():
+        if place not in GENERATED and not Path(sources.resolve(place)).exists():
             remedy = "Check the path, or see `lce data check` for names."
             raise LceError(f"{field} {place!r}", "is no file", remedy)
     if not Run(settings).corpus.exists():
@@ -126,7 +130,7 @@ def subnetworks(settings: Profile, seed: int, condition: str) -> None:
         return sn.load(rounds[number]) if rounds[number].exists() else None
 
     found = sn.iterative_magnitude_pruning(
-        lm.model, theta_hash(lm.model), list(settings.sparsities), train, done
+        lm.model, sn.theta_hash(lm.model), list(settings.sparsities), train, done
     )
     for path, network in zip(rounds, found, strict=True):
         if not path.exists():
@@ -137,47 +141,47 @@ def subnetworks(settings: Profile, seed: int, condition: str) -> None:
     shutil.rmtree(scratch)
 
 
-def theta_hash(model) -> str:
-    """The SHA-256 of a model's parameters, names and values."""
-    digest = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
-        digest.update(name.encode() + parameter.detach().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def suite(run: Run, tokenizer, condition: str):
-    """All measures of a run for one condition, with that condition's held-out perplexity."""
-    from lcelib import measures
-    from lcelib.measures import crows, stereoset, weat
+    """All measures of a run for one condition, with that condition's held-out perplexity.
 
-    kind, wanted = run.settings.bias_type, []
+    StereoSet and CrowS-Pairs are the costly ones.
+    """
+    from lcelib.measures import CrowsPairs, Perplexity, StereoSet, Suite, Weat
+    from lcelib.measures import crows as pairs_of
+    from lcelib.measures import stereoset as items_of
+    from lcelib.measures import weat as words_of
+
+    kind, held_out = run.settings.bias_type, read_corpus(run).held_out(condition)
+    stereoset = StereoSet(items_of.read(run.probe("stereoset.json"), kind), tokenizer, kind)
+    crows = CrowsPairs(pairs_of.read(run.probe("crows.csv"), kind), tokenizer)
+    agreement = pairs_of.read(run.probe("agreement.csv"), "agreement")
+    measures = [
+        stereoset,
+        crows,
+        CrowsPairs(agreement, tokenizer, name="agreement"),
+        Perplexity(held_out, tokenizer),
+    ]
     if run.settings.winobias:
         pairs = json.loads(run.probe("winobias.json").read_text(encoding="utf-8"))
-        wanted.append(measures.CrowsPairs(pairs, tokenizer, name="winobias"))
-    return measures.Suite(
-        [
-            *wanted,
-            measures.StereoSet(stereoset.read(run.probe("stereoset.json"), kind), tokenizer),
-            measures.CrowsPairs(crows.read(run.probe("crows.csv"), kind), tokenizer),
-            measures.CrowsPairs(
-                crows.read(run.probe("agreement.csv"), "agreement"), tokenizer, name="agreement"
-            ),
-            measures.Perplexity(read_corpus(run).held_out(condition), tokenizer),
-            measures.Weat(weat.read(run.probe("weat.json")), tokenizer, name="weat"),
-            measures.Weat(weat.read(run.probe("weat_unseen.json")), tokenizer, name="weat_unseen"),
-        ],
-        tokenizer,
-    )
+        measures.insert(0, CrowsPairs(pairs, tokenizer, name="winobias"))
+    for name in ("weat", "weat_unseen", "weat_names"):
+        if getattr(run.settings, name):
+            words = words_of.read(run.probe(f"{name}.json"))
+            measures.append(Weat(words, tokenizer, name=name))
+    return Suite(measures, tokenizer, costly=(stereoset, crows))
 
 
 def measure(settings: Profile, seed: int, target: str) -> None:
     """Measure the base model, all subnetworks of one condition, and all edits of it."""
+    import torch
+
     from lcelib import subnetworks as sn
     from lcelib.models import load
 
     use_threads(settings)
     run, lm = Run(settings), load(settings.model)
-    ready = suite(run, lm.tokenizer, target)
+    lm.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    ready = suite(run, lm.tokenizer, "neutral" if target == ORIGINAL else target)
     sparsities = [0.0, *settings.sparsities]
     paths = {
         (condition, sparsity): run.subnetwork(seed, condition, i)

@@ -1,5 +1,6 @@
 """Subnetworks: weights with a mask, found by iterative magnitude pruning (paper §4.2)."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -128,6 +129,20 @@ def full_mask(theta: dict[str, np.ndarray], names: list[str]) -> dict[str, np.nd
 def parameters(model: nn.Module) -> dict[str, np.ndarray]:
     """A copy of all parameters as arrays; tied tensors once."""
     return {n: p.detach().cpu().numpy().copy() for n, p in model.named_parameters()}
+
+
+def dense(model: nn.Module) -> Subnetwork:
+    """A model as the subnetwork that has all of its weights, and itself as θ0."""
+    theta = parameters(model)
+    return Subnetwork(theta, full_mask(theta, prunable(model)), theta_hash(model))
+
+
+def theta_hash(model: nn.Module) -> str:
+    """The SHA-256 of a model's parameters, names and values."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(name.encode() + parameter.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def iterative_magnitude_pruning(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lcelib.errors import LceError
 from lcelib.files import lock
-from lcelib.profiles import PROFILES, Profile
+from lcelib.profiles import Profile
 
 ROOT = Path(os.environ.get("LCE_ROOT", Path(__file__).resolve().parent.parent))
 PUBLISHED = ROOT / "figures"
@@ -42,6 +42,11 @@ class Run:
         """results/<profile>, or with a digest where the profile was overridden."""
         base = Path(os.environ.get("LCE_RESULTS", ROOT / "results"))
         return base / self.settings.run_name
+
+    @property
+    def published(self) -> Path:
+        """Where the results of a profile stand in the repository."""
+        return PUBLISHED if self.settings.run_name == "toy" else PUBLISHED / self.settings.run_name
 
     @property
     def corpus(self) -> Path:
@@ -112,12 +117,10 @@ def code(*parts: str) -> str:
 
 
 def available(run: Run) -> Path:
-    """The run's results table, or the published one of the toy profile where it is not built."""
-    if run.results.exists():
-        return run.results
-    published = PUBLISHED / "results.csv"
-    if run.settings == PROFILES["toy"] and published.exists():
-        return published
+    """The run's results table, or the published one of the profile where it is not built."""
+    for place in (run.results, run.published / "results.csv"):
+        if place.exists():
+            return place
     raise LceError("results table", f"{run.results} is not there", "Build it with: make paper")
 
 

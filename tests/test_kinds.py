@@ -6,9 +6,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from tokenizers import decoders as decoding
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     GPT2Config,
@@ -20,8 +23,9 @@ from transformers import (
 )
 
 from lcelib import kernels, measures
+from lcelib import models as models_module
 from lcelib.errors import LceError
-from lcelib.measures import weat
+from lcelib.measures import prefixes, scoring, weat
 from lcelib.measures.crows import spans
 from lcelib.measures.scoring import Plan
 from lcelib.models import inner, load, logits_at, prunable, spaced, start_id, token_ids
@@ -105,6 +109,45 @@ def test_the_head_alone_gives_the_models_logits(kind):
         found = logits_at(lm.model, ids, torch.ones_like(ids), where)
         wanted = lm.model(input_ids=ids).logits[0]
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=9).map(tuple), min_size=1))
+def test_trees_hold_every_context_once_and_its_tokens_see_their_own_beginning(contexts):
+    trees = list(prefixes.trees(contexts))
+    nodes = [node for tree in trees for node in tree]
+    wanted = {context[:n] for context in contexts for n in range(1, len(context) + 1)}
+    assert set(nodes) == wanted
+    assert len(nodes) == len(wanted) or len(trees) > 1
+    for tree in trees:
+        seen = prefixes.ancestors(tree).numpy()
+        for node, row in zip(tree, seen, strict=True):
+            assert [tree[i] for i in np.flatnonzero(row)] == [
+                node[:n] for n in range(1, len(node) + 1)
+            ]
+
+
+@pytest.mark.parametrize("family", sorted(models_module._PACKS))
+def test_packed_contexts_give_the_answers_of_whole_sentences(family, kind, monkeypatch):
+    name, _, lm = kind
+    if name != "llama":
+        pytest.skip("needs one causal tokenizer")
+    torch.manual_seed(1)
+    sizes = SIZES | {"intermediate_size": 48, "vocab_size": len(lm.tokenizer)}
+    if family not in ("gpt2", "gpt_neox"):
+        sizes |= {"num_key_value_heads": 2, "pad_token_id": 0}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
+    monkeypatch.setattr(prefixes, "TOKENS_PER_TREE", 40)
+    pairs = [(s, s.replace(" the ", " a ", 1)) for s in TEXT[:40]]
+    plan = Plan(measures.CrowsPairs(pairs, lm.tokenizer).queries, lm.tokenizer)
+    packed = plan(model)
+    tokens = [sum(inputs[0].numel() for inputs, *_ in b) for b in (plan.packed, plan.padded)]
+    assert tokens[0] < 0.8 * tokens[1]
+    monkeypatch.setattr(scoring, "packs", lambda model: False)
+    np.testing.assert_allclose(packed, plan(model), atol=2e-5)
 
 
 def test_causal_sentences_begin_with_the_separator_of_texts(kind):

@@ -114,7 +114,7 @@ def test_several_questions_about_one_input_run_it_once(toy):
     places = [i for i, t in enumerate(ids) if t == toy.tokenizer.mask_token_id]
     queries = [Query(ids, p, t) for p in reversed(places) for t in (7, 9, 7)]
     plan = Plan(queries, toy.tokenizer)
-    assert sum(len(b[0]) for b in plan.batches) == 1
+    assert sum(len(inputs[0]) for inputs, *_ in plan.padded) == 1
     with torch.inference_mode():
         log_p = toy.model(torch.tensor([ids])).logits[0].log_softmax(-1)
     expected = [float(log_p[q.position, q.target]) for q in queries]

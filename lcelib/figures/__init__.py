@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lcelib.figures import pretrained as _pretrained
 from lcelib.figures import results as _results
 from lcelib.figures import schematic as _schematic
 from lcelib.figures import tables as _tables
@@ -21,6 +22,11 @@ FIGURES = {
     "figure6": _results.alpha_sweep,
     "figure7": _results.neutral_target,
 }
+PRETRAINED = {
+    "alpha": _pretrained.alpha_sweep,
+    "original": _pretrained.original_target,
+    "separation": _pretrained.what_separates,
+}
 TABLES = {
     "table1": _tables.bias_by_sparsity,
     "table4": _tables.language_by_sparsity,
@@ -29,7 +35,9 @@ TABLES = {
 }
 
 
-def draw_all(results: pd.DataFrame, located: pd.DataFrame, folder: Path) -> list[str]:
+def draw_all(
+    results: pd.DataFrame, located: pd.DataFrame, folder: Path, grid: str = "paper"
+) -> list[str]:
     """Draw whatever the table holds into `folder` as PNG and PDF (tables also as CSV).
 
     Returns the names that were left out because the table lacks their data.
@@ -37,12 +45,13 @@ def draw_all(results: pd.DataFrame, located: pd.DataFrame, folder: Path) -> list
     folder.mkdir(parents=True, exist_ok=True)
     style()
     missing = []
-    for name, draw in FIGURES.items():
+    figures, tables = (PRETRAINED, {}) if grid == "pretrained" else (FIGURES, TABLES)
+    for name, draw in figures.items():
         try:
             save(draw(results, located), folder / name)
         except (KeyError, ValueError, IndexError):
             missing.append(name)
-    for name, make in TABLES.items():
+    for name, make in tables.items():
         try:
             table = make(results)
         except (KeyError, ValueError, IndexError):
@@ -59,7 +68,7 @@ def manifest(folder: Path, results: Path, located: Path) -> dict[str, dict]:
     Figures 1 and 2 are computed from sixteen weights in the code and have no data.
     """
     data = {"figure1": (), "figure2": (), "figure3": (located,)}
-    functions = {**FIGURES, **TABLES}
+    functions = {**FIGURES, **TABLES, **PRETRAINED}
     return {
         path.name: {
             "function": f"{functions[path.stem].__module__}.{functions[path.stem].__name__}",

@@ -86,10 +86,10 @@ class CrowsPairs:
     def score(self, log_p: np.ndarray) -> list[Score]:
         """Share of pairs with sent_more above sent_less in 0–100 (a tie is none), mean margin."""
         more, less = self.pair_scores(log_p).T
-        value = 100 * float(np.mean(more.round(3) > less.round(3)))
+        prefers, margins = 100.0 * (more.round(3) > less.round(3)), more - less
         n = len(self._pairs)
         variant = self.variant + (f", {self.total - n} pairs skipped" if n < self.total else "")
         return [
-            Score(self.name, value, n, variant),
-            Score(f"{self.name}_margin", float(np.mean(more - less)), n, variant),
+            Score(self.name, float(prefers.mean()), n, variant, prefers),
+            Score(f"{self.name}_margin", float(margins.mean()), n, variant, margins),
         ]

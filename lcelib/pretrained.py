@@ -1,0 +1,298 @@
+"""What editing a pretrained model showed: claims with fixed thresholds, tables, and a summary.
+
+The paper's claims are about three fine-tuned models. Here two are fine-tuned, and the
+pretrained model itself is the neutral target. The measure is the held-out half of
+WinoBias: the mean of ln p(pro-stereotypical) − ln p(anti-stereotypical), called margin.
+"""
+
+import numpy as np
+import pandas as pd
+
+from lcelib.claims import Claim, verdict
+from lcelib.experiments import CONTRAST, OTHER_SEED
+from lcelib.gaps import closed, edit_rows, main_value, mask_share, model_values, select, strategy_of
+from lcelib.profiles import OPPOSITE, ORIGINAL
+from lcelib.statistics import Summary, summary
+
+MARGIN = "winobias_margin"
+SEPARATION = (
+    "winobias_margin",
+    "stereoset_margin",
+    "crows_margin",
+    "agreement_margin",
+)
+POWER = 1.96 + 0.84  # two-sided 5 %, power 80 %
+
+
+def share(r: pd.DataFrame, target: str, localization: str, alpha: float, sparsity: float):
+    """Per seed, the percentage of the margin's gap that an edit towards the opposite closes."""
+    found = closed(r, target, localization, strategy_of(alpha), alpha, sparsity, MARGIN)
+    if found.empty:
+        raise ValueError("this edit is not in the table")
+    return found
+
+
+def perplexity_change(r, target, localization, alpha, sparsity, reference=None) -> pd.Series:
+    """Per seed, the change of perplexity in per cent of the target's."""
+    rows = edit_rows(
+        r, target, localization, strategy_of(alpha), alpha, sparsity, "perplexity", reference
+    )
+    return 100 * (rows["value"] / rows["target_value"] - 1)
+
+
+def original_change(r, localization, alpha, s, measure=MARGIN, reference=CONTRAST) -> pd.Series:
+    """Per seed, how an edit of the original model changes a measure."""
+    rows = edit_rows(
+        r,
+        ORIGINAL,
+        localization,
+        strategy_of(alpha),
+        alpha,
+        s.measured_sparsity,
+        measure,
+        reference,
+    )
+    if rows.empty:
+        raise ValueError("this edit is not in the table")
+    return rows["value"] - rows["target_value"]
+
+
+def separate(r, m, s):
+    """S above the original above A on held-out pairs."""
+    at = s.measured_sparsity
+    values = {c: model_values(r, c, MARGIN, at) for c in (*OPPOSITE, ORIGINAL)}
+    gap = values["stereotypical"] - values["anti"]
+    order = (values["stereotypical"] > values[ORIGINAL]) & (values[ORIGINAL] > values["anti"])
+    ours = "margins " + ", ".join(f"{c} {v.mean():+.2f}" for c, v in values.items())
+    return ours, summary(gap), verdict(bool(order.all()), bool((gap > 0).all()))
+
+
+def few_weights(r, m, s):
+    """The masks differ in under .5 % of the weights."""
+    found = summary(100 * mask_share(m, s.measured_sparsity, "stereotypical", "anti"))
+    return f"{found.mean:.3f} % of the mask bits differ", found, verdict(found.mean <= 0.5, False)
+
+
+def _mask_based(target):
+    def judge(r, m, s):
+        one, two = (share(r, target, "mask", a, s.measured_sparsity) for a in (1.0, 2.0))
+        full = one.mean() >= 10 and two.mean() >= 20
+        ours = f"α = 1 closes {one.mean():.0f} % of the gap, α = 2 {two.mean():.0f} %"
+        return ours, summary(two), verdict(full, one.mean() >= 10 or two.mean() >= 20)
+
+    return judge
+
+
+def beats_uninformed(r, m, s):
+    """Mask-based edits do ten times what as many random weights do, in both directions."""
+    at, ratios, texts = s.measured_sparsity, [], []
+    for target in OPPOSITE:
+        mask, random = (share(r, target, w, 2.0, at).mean() for w in ("mask", "uninformed =mask"))
+        ratios.append(mask >= 10 * abs(random))
+        texts.append(f"{target} {mask:.1f} % against {random:+.1f} %")
+    both = share(r, "stereotypical", "uninformed =mask", 2.0, at)
+    return "α = 2: " + "; ".join(texts), summary(both), verdict(all(ratios), any(ratios))
+
+
+def beats_matched(r, m, s):
+    """Nor do random weights of the same matrices and sizes do it."""
+    at = s.measured_sparsity
+    mask = share(r, "stereotypical", "mask", 2.0, at).mean()
+    names = ("component", "magnitude")
+    found = {n: share(r, "stereotypical", f"uninformed =mask by {n}", 2.0, at) for n in names}
+    ours = "α = 2: " + ", ".join(f"matched by {n} {x.mean():+.1f} %" for n, x in found.items())
+    fine = [abs(x.mean()) <= mask / 5 for x in found.values()]
+    return f"{ours}, mask {mask:.1f} %", summary(found["magnitude"]), verdict(all(fine), any(fine))
+
+
+def null_contrast(r, m, s):
+    """Editing towards the other seed of the same condition leaves bias alone."""
+    at, target = s.measured_sparsity, "stereotypical"
+    mask = share(r, target, "mask", 2.0, at).mean()
+    other = closed(r, target, "mask", "EP", 2.0, at, MARGIN, target + OTHER_SEED)
+    size = mask_share(m, at, target, target + OTHER_SEED).mean()
+    bits = 100 * size, 100 * mask_share(m, at, target, "anti").mean()
+    ours = f"{other.mean():+.1f} % at α = 2, with {bits[0]:.3f} % of the bits (S against A {bits[1]:.3f} %)"
+    return ours, summary(other), verdict(abs(other.mean()) <= mask / 4, abs(other.mean()) < mask)
+
+
+def language_kept(r, m, s):
+    """Perplexity changes by less than 2 % under every interpolation and extrapolation to α = 2."""
+    at = s.measured_sparsity
+    changes = {
+        (t, w, a): perplexity_change(r, t, w, a, at).mean()
+        for t in OPPOSITE
+        for w in ("mask", "value =mask", main_value(s))
+        for a in (1.0, 2.0)
+    }
+    worst = max(changes, key=lambda key: abs(changes[key]))
+    ours = f"at most {changes[worst]:+.1f} % ({worst[1]}, α = {worst[2]:g}, from {worst[0]})"
+    main = perplexity_change(r, "stereotypical", "mask", 2.0, at)
+    return ours, summary(main), verdict(abs(changes[worst]) <= 2, abs(main.mean()) <= 2)
+
+
+def original_improves(r, m, s):
+    """The original model, edited along A − S, loses most of its margin, and random weights don't."""
+    before = model_values(r, ORIGINAL, MARGIN, s.measured_sparsity).mean()
+    main, random = (original_change(r, w, 1.0, s) for w in (main_value(s), "uninformed =value"))
+    ours = (
+        f"α = 1 takes the margin from {before:+.2f} to {before + main.mean():+.2f}, "
+        f"random weights to {before + random.mean():+.2f}"
+    )
+    full = -main.mean() >= before / 2 and abs(random.mean()) <= abs(main.mean()) / 10
+    return ours, summary(main), verdict(full, main.mean() < 0)
+
+
+def original_kept(r, m, s):
+    """That edit leaves the language model as it was."""
+    lm = original_change(r, main_value(s), 1.0, s, "stereoset_lm")
+    perplexity = perplexity_change(r, ORIGINAL, main_value(s), 1.0, s.measured_sparsity, CONTRAST)
+    fine = [abs(perplexity.mean()) <= 2, abs(lm.mean()) <= 2]
+    ours = f"perplexity {perplexity.mean():+.1f} %, StereoSet LM {lm.mean():+.1f} points"
+    return ours, summary(perplexity), verdict(all(fine), any(fine))
+
+
+def elsewhere(r, m, s):
+    """The two models separate on benchmarks of other kinds too."""
+    table = separation(r)
+    other = table[table["measure"].isin(["stereoset_margin", "crows_margin"])]
+    seen = (other["difference"] > 1.96 * other["se"]).groupby(other["measure"]).all()
+    ours = "; ".join(
+        f"{row.measure} {row.difference:+.3f} ± {1.96 * row.se:.3f}, n = {row.n}"
+        for row in other[other["seed"] == other["seed"].min()].itertuples()
+    )
+    return ours, summary(other["difference"]), verdict(bool(seen.all()), bool(seen.any()))
+
+
+CLAIMS = (
+    Claim(1, "S, the original and A separate on held-out pairs", "Tab. 1",
+          "S > original > A in every seed; in part: S > A", separate),
+    Claim(2, "The masks of S and A differ in few weights", "< 0.5 %", "≤ 0.5 %", few_weights),
+    Claim(3, "Mask-based edits move S towards A", "Fig. 4, 6",
+          "≥ 10 % of the gap at α = 1 and ≥ 20 % at α = 2; in part: one",
+          _mask_based("stereotypical")),
+    Claim(4, "Mask-based edits move A towards S", "Fig. 4, 6", "the same", _mask_based("anti")),
+    Claim(5, "Uninformed edits of the same size barely do", "Fig. 4",
+          "mask-based ≥ 10 × in both directions; in part: in one", beats_uninformed),
+    Claim(6, "Nor do random weights of the same matrices and sizes", "beyond the paper",
+          "≤ 1/5 of mask-based for both; in part: for one", beats_matched),
+    Claim(7, "Nor does editing towards another seed", "beyond the paper",
+          "≤ 1/4 of mask-based at α = 2; in part: less than it", null_contrast),
+    Claim(8, "Perplexity barely changes", "ΔPPL ≤ 0.05",
+          "≤ 2 % for mask and value, α = 1 and 2; in part: for the mask", language_kept),
+    Claim(9, "The original model loses its bias along A − S", "Fig. 7, of a fine-tuned one",
+          "margin falls by ≥ half, random weights ≤ 1/10 of it; in part: it falls",
+          original_improves),
+    Claim(10, "and stays the language model it was", "Tab. 8",
+          "perplexity ≤ 2 % and LM ≤ 2 points; in part: one", original_kept),
+    Claim(11, "S and A separate on StereoSet and CrowS-Pairs too", "Tab. 1",
+          "above 1.96 standard errors over items in every seed, both; in part: one", elsewhere),
+)  # fmt: skip
+
+
+def separation(r: pd.DataFrame) -> pd.DataFrame:
+    """S − A on every measure with items, by seed: difference, its standard error, n, n needed.
+
+    `needed` is the number of items at which a true difference of this size would be
+    seen with 80 % power at the 5 % level: n (2.8 · se / difference)².
+    """
+    rows = select(r, target="stereotypical", reference="anti", strategy="difference")
+    rows = rows[rows["measure"].isin(SEPARATION)]
+    out = rows[["seed", "measure", "value", "item_se", "n"]].copy()
+    out.columns = ["seed", "measure", "difference", "se", "n"]
+    needed = out["n"] * (POWER * out["se"] / out["difference"]) ** 2
+    out["needed"] = np.ceil(needed).astype(int)
+    return out.reset_index(drop=True)
+
+
+def edits(r: pd.DataFrame, s) -> pd.DataFrame:
+    """Every edit of the two fine-tuned models: weights, share of the margin's gap, perplexity.
+
+    `closed` is the mean over seeds in per cent, `low` and `high` its 95 % interval over
+    the pairs of WinoBias (seeds pooled, the gap taken as known).
+    """
+    rows, at = [], s.measured_sparsity
+    cells = select(r, measure=MARGIN, sparsity=at)
+    cells = cells[cells["target"].isin(list(OPPOSITE)) & cells["k"].notna()]
+    keys = ["target", "reference", "localization", "strategy", "alpha"]
+    for key, group in cells.groupby(keys, dropna=False, sort=False):
+        target, reference, where, strategy, alpha = key
+        group = group.set_index("seed")
+        gap = model_values(r, target, MARGIN, at) - model_values(r, OPPOSITE[target], MARGIN, at)
+        each = 100 * (group["target_value"] - group["value"]) / gap
+        se = 100 * group["item_se"] / gap.abs()
+        half = 1.96 * float(np.sqrt((se**2).sum())) / len(se)
+        alpha = None if np.isnan(alpha) else alpha
+        language = edit_rows(r, target, where, strategy, alpha, at, "perplexity", reference)
+        rows.append(
+            {
+                "target": target, "reference": reference, "localization": where,
+                "strategy": strategy, "alpha": alpha, "weights": round(group["k"].mean()),
+                "share_percent": 100 * group["k_share"].mean(), "closed": each.mean(),
+                "low": each.mean() - half, "high": each.mean() + half,
+                "by_seed": " ".join(f"{x:.1f}" for x in each),
+                "perplexity_percent": 100 * (language["value"] / language["target_value"] - 1).mean(),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def originals(r: pd.DataFrame, s) -> pd.DataFrame:
+    """Every edit of the original model: WinoBias in per cent and as margin, perplexity.
+
+    `low` and `high` bound the margin's change, 95 % over the pairs of WinoBias.
+    """
+    rows, at = [], s.measured_sparsity
+    cells = select(r, measure=MARGIN, target=ORIGINAL)
+    cells = cells[cells["k"].notna()]
+    percent = model_values(r, ORIGINAL, "winobias", at).mean()
+    margin = model_values(r, ORIGINAL, MARGIN, at).mean()
+    nothing = {"winobias": percent, "margin": margin, "change": 0.0, "perplexity_percent": 0.0}
+    rows.append({"reference": "", "localization": "unedited", "weights": 0} | nothing)
+    keys = ["reference", "localization", "strategy", "alpha"]
+    for (reference, where, strategy, alpha), group in cells.groupby(keys, sort=False):
+        same = (ORIGINAL, where, strategy, alpha, at)
+        pairs, language = (edit_rows(r, *same, m, reference) for m in ("winobias", "perplexity"))
+        change = group["value"] - group["target_value"]
+        half = 1.96 * float(np.sqrt((group["item_se"] ** 2).sum())) / len(group)
+        rows.append(
+            {
+                "reference": reference, "localization": where, "alpha": alpha,
+                "weights": round(group["k"].mean()), "winobias": pairs["value"].mean(),
+                "margin": group["value"].mean(), "change": change.mean(),
+                "low": change.mean() - half, "high": change.mean() + half,
+                "perplexity_percent": 100
+                * (language["value"] / language["target_value"] - 1).mean(),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def sentences(r: pd.DataFrame, m: pd.DataFrame, s) -> list[str]:
+    """Three sentences, with numbers, on what the run shows."""
+    at, n = s.measured_sparsity, len(s.seeds)
+    cells = {(t, a): share(r, t, "mask", a, at).mean() for t in OPPOSITE for a in (1.0, 2.0)}
+    random = share(r, "stereotypical", "uninformed =mask", 2.0, at).mean()
+    bits = 100 * mask_share(m, at, "stereotypical", "anti").mean()
+    before = {k: model_values(r, ORIGINAL, k, at).mean() for k in ("winobias", MARGIN)}
+    change = {k: original_change(r, main_value(s), 1.0, s, k).mean() for k in before}
+    pairs = int(select(r, measure=MARGIN)["n"].iloc[0])
+    text = perplexity_change(r, "stereotypical", "mask", 2.0, at).mean()
+    table = separation(r).groupby("measure")[["n", "needed"]].mean().round().astype(int)
+    needed = {k: f"{table.loc[k, 'needed']:,} ({table.loc[k, 'n']:,})" for k in SEPARATION[1:3]}
+    return [
+        f"Edits of the {bits:.3f} % of the weights in which the masks of a stereotypical and an "
+        f"anti-stereotypical {s.model} differ close {cells['stereotypical', 1.0]:.0f} % (α = 1) and "
+        f"{cells['stereotypical', 2.0]:.0f} % (α = 2) of their gap on {pairs} held-out WinoBias pairs "
+        f"({cells['anti', 1.0]:.0f} and {cells['anti', 2.0]:.0f} % in the other direction), as many "
+        f"random weights {random:+.1f} %, while perplexity changes by {text:+.1f} % (mean of {n} seeds).",
+        f"The original model, edited along A − S at {100 * s.k:g} % of its weights, goes from "
+        f"{before['winobias']:.1f} to {before['winobias'] + change['winobias']:.1f} % "
+        f"pro-stereotypical choices (margin {before[MARGIN]:+.2f} to "
+        f"{before[MARGIN] + change[MARGIN]:+.2f}).",
+        f"At this training budget StereoSet would need {needed['stereoset_margin']} and CrowS-Pairs "
+        f"{needed['crows_margin']} items to tell the two models apart (in brackets: what they have).",
+    ]
+
+
+__all__ = ["CLAIMS", "Summary", "edits", "originals", "sentences", "separation"]
