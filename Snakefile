@@ -38,6 +38,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = str(settings.threads)
 os.environ |= {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "LC_ALL": "C.UTF-8"}
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+GLUE = [run_.glue] if settings.glue else []
 PUBLISH = [run_.folder / "published"] if run_.folder.name in ("toy", "smollm2") else []
 
 
@@ -96,6 +97,14 @@ rule results:
     shell: "{LCE} results {ARGS}"
 
 
+rule glue:
+    input: [p for c in settings.conditions for p in run_.subnetworks(FIRST_SEED, c)]
+    output: run_.glue
+    params: because(*MEASURE, "glue")
+    threads: settings.threads
+    shell: "{LCE} glue {ARGS}"
+
+
 rule claims:
     input: run_.results, [p for s in settings.seeds for c in settings.conditions for p in run_.subnetworks(s, c)]
     output: run_.claims, run_.folder / "checks.json", run_.folder / "located.csv"
@@ -104,7 +113,7 @@ rule claims:
 
 
 rule figures:
-    input: run_.results, run_.folder / "located.csv", run_.claims
+    input: run_.results, run_.folder / "located.csv", run_.claims, GLUE
     output: run_.figures / "manifest.json"
     params: because(*SHOW)
     benchmark: run_.folder / "times" / "figures.tsv"

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks import checkpoints, kernels, report, training
+from benchmarks import checkpoints, evaluation, kernels, report, training
 
 FLUSH = {"flush": True}
-PARTS = ["kernels", "files", "training", "large"]
+PARTS = ["kernels", "files", "training", "evaluation", "large"]
 
 
 def main() -> None:
@@ -22,8 +22,12 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--build", type=Path, default=Path("build"), help="where to work")
     parser.add_argument(
-        "--parts", nargs="+", choices=PARTS, default=PARTS[:3], help="large: 7B, 26 GB of disk"
+        "--parts", nargs="+", choices=PARTS, default=PARTS[:-1], help="large: 7B, 26 GB of disk"
     )
+    parser.add_argument(
+        "--evaluate", nargs=3, metavar=("MODEL", "STEREOSET", "CROWS"),
+        help="what to evaluate; else random weights on the toy's items",
+    )  # fmt: skip
     chosen = parser.parse_args()
     about = {
         "machine": report.machine() if chosen.device == "cpu" else torch.cuda.get_device_name(),
@@ -31,7 +35,7 @@ def main() -> None:
         "torch": torch.__version__, "numpy": np.__version__,
     }  # fmt: skip
     found = []
-    for row in chain(*(measured(part, chosen.device, chosen.build) for part in chosen.parts)):
+    for row in chain(*(measured(part, chosen) for part in chosen.parts)):
         found.append(about | row)
         ratio = f"{row['ratio']:9.2f} × floor" if "ratio" in row else " " * 17
         print(f"{row['operation']:34}{row['variant']:22}{row['seconds'] * 1e3:10.1f} ms{ratio}"
@@ -48,9 +52,12 @@ def main() -> None:
     print(report.text(results), **FLUSH)
 
 
-def measured(part: str, device: str, build: Path):
+def measured(part: str, chosen: argparse.Namespace):
     """The rows of one part."""
-    if part == "training":
+    device, build = chosen.device, chosen.build
+    if part == "evaluation":
+        yield from evaluation.rows(chosen.evaluate) if device == "cpu" else ()
+    elif part == "training":
         yield from training.rows(device, build / "trainer")
     elif part == "kernels":
         yield from kernels.rows(device=device)

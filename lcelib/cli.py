@@ -61,13 +61,15 @@ def run(
 
 def check(settings) -> None:
     """Everything that can be refused before any work."""
-    from lcelib.stages import check_inputs
+    from lcelib.profiles import PROFILES
+    from lcelib.stages import check_inputs, check_words
 
     check_inputs(settings)
-    if settings.model != "toybert":
+    words = ("model", "bias_spec", "weat", "weat_unseen", "weat_names")
+    if any(getattr(settings, f) != getattr(PROFILES["toy"], f) for f in words):
         from lcelib.models import load
 
-        load(settings.model)
+        check_words(settings, load(settings.model).tokenizer)
 
 
 @app.command()
@@ -90,7 +92,14 @@ def stage(
     arguments += [] if of is None else [of]
     functions = {
         f.__name__: f
-        for f in (stages.corpus, stages.probes, stages.subnetworks, stages.measure, stages.results)
+        for f in (
+            stages.corpus,
+            stages.probes,
+            stages.subnetworks,
+            stages.measure,
+            stages.results,
+            stages.glue,
+        )
     } | {f.__name__: f for f in (report.figures, report.claims, report.notebook, report.publish)}
     if name not in functions:
         raise LceError(f"stage {name!r}", "is unknown", f"Known: {', '.join(functions)}.")

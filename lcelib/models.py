@@ -202,6 +202,16 @@ def spaced(tokenizer, word: str) -> str:
     return word if plain == within else f" {word}"
 
 
+def unknown(tokenizer, words: Sequence[str]) -> list[str]:
+    """The words that the vocabulary cannot write: some of their tokens are the unknown one."""
+    found = []
+    for word in words:
+        ids = token_ids(tokenizer, spaced(tokenizer, word))
+        if tokenizer.unk_token_id in [ids[i] for i in inner(tokenizer, ids)]:
+            found.append(word)
+    return found
+
+
 def pad(sequences: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:
     """Right-padded ids and the attention mask, both of shape (sequences, longest), int64."""
     longest = max(map(len, sequences))

@@ -17,7 +17,7 @@ GENERATED = ("", "toybert", "english", "wikipedia")  # no files
 GRIDS = ("paper", "short", "pretrained")
 PATHS = {
     "model", "texts", "pairs", "bias_spec", "stereoset", "crows", "weat", "weat_unseen",
-    "weat_names", "agreement", "winobias",
+    "weat_names", "agreement", "winobias", "glue",
 }  # fmt: skip
 
 
@@ -52,6 +52,8 @@ class Profile:
     development pairs join the counterfactual ones, the test pairs are measured.
     `bucket` is how many batches of sentences are sorted by length at a time: 32 leave
     5 % of padding.
+    `glue` is "hub" or a folder with mnli/ and stsb/, whose splits are files in the hub's
+    columns: then Table 2 is made, with `glue_steps` of fine-tuning (0: three epochs).
     `bias_type` chooses the items of StereoSet and CrowS-Pairs.
     `max_pairs` bounds the counterfactual sentences; twice as many neutral ones
     train the neutral model. `measured_sparsity` is where the editing grid runs.
@@ -72,6 +74,8 @@ class Profile:
     weat_names: str = ""
     agreement: str = "toybert"
     winobias: str = ""
+    glue: str = ""
+    glue_steps: int = 0
     seeds: tuple[int, ...] = (0, 1, 2, 3)
     sparsities: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4)
     measured_sparsity: float = 0.3
@@ -205,6 +209,7 @@ PROFILES = {
         name="paper",
         model="bert-base-uncased",
         texts=("wikipedia",),
+        glue="hub",
         max_pairs=164_524,
         steps=13_881,
         learning_rate=1e-5,

@@ -35,13 +35,15 @@ def figures(settings: Profile) -> None:
     Raises LceError when the full grid does not give them all: then something is
     wrong with the drawing. Other grids draw what they have.
     """
-    from lcelib.figures import draw_all, manifest
+    from lcelib.figures import draw_all, draw_glue, manifest
 
     run = Run(settings)
     located = run.folder / "located.csv"
     missing = draw_all(table(run), pd.read_csv(located), run.figures, settings.grid)
     if missing and (full_grid(settings) or settings.grid == "pretrained"):
         raise LceError("figures", f"could not be drawn: {', '.join(missing)}", "See results.csv.")
+    if settings.glue:
+        draw_glue(pd.read_csv(run.glue), run.figures)
     write_json(run.figures / "manifest.json", manifest(run.figures, run.results, located))
 
 

@@ -3,14 +3,18 @@
 import json
 import os
 import shutil
+from itertools import product
 from pathlib import Path
 
 from lcelib import sources, templates, wikipedia, winobias
 from lcelib.corpus import Corpus, Counterfactual, build_corpus, read_sentences, read_spec
+from lcelib.editing import edit
 from lcelib.errors import LceError
-from lcelib.experiments import OTHER_SEED, measure_all, write_rows
+from lcelib.experiments import OTHER_SEED, find, grid, measure_all, write_rows
 from lcelib.files import atomic, write_json
-from lcelib.profiles import DATA, GENERATED, ORIGINAL, Profile
+from lcelib.gaps import main_value
+from lcelib.profiles import DATA, GENERATED, OPPOSITE, ORIGINAL, Profile, Recipe
+from lcelib.subnetworks import load as load_network
 from lcelib.workflow import PROBES, Run
 
 TOY_SENTENCES = 60_000
@@ -65,6 +69,22 @@ def check_inputs(settings: Profile) -> None:
         make_corpus(settings)
     if settings.winobias:
         winobias.read(sources.resolve(settings.winobias), "test")
+
+
+def check_words(settings: Profile, tokenizer) -> None:
+    """Refuse word lists that the model's vocabulary cannot write, with the words."""
+    from lcelib.measures import Weat, weat
+    from lcelib.models import unknown
+
+    spec = read_spec(settings.bias_spec)
+    if lacking := unknown(tokenizer, spec.words):
+        reason = f"{len(lacking)} words are not in the model's vocabulary: {', '.join(lacking)}"
+        raise LceError(
+            f"bias specification {spec.name!r}", reason, "Leave them out, or another model."
+        )
+    for field in ("weat", "weat_unseen", "weat_names"):
+        if (place := getattr(settings, field)) not in GENERATED:
+            Weat(weat.read(sources.resolve(place)), tokenizer)
 
 
 def corpus(settings: Profile) -> None:
@@ -195,6 +215,56 @@ def measure(settings: Profile, seed: int, target: str) -> None:
     networks = sn.Stored(paths)
     rows = measure_all(target, networks, lm.model, ready, settings, seed)
     write_rows(run.measured(seed, target), rows)
+
+
+def glue(settings: Profile) -> None:
+    """Table 2: fine-tune on MNLI and STS-B the base model and every edit of the stereotypical one.
+
+    One seed, the measured sparsity. What is finished is kept beside, so that a run that
+    was stopped goes on there.
+    """
+    import pandas as pd
+
+    from lcelib import glue as tasks
+    from lcelib.models import load
+
+    use_threads(settings)
+    run, seed, at = Run(settings), settings.seeds[0], settings.measured_sparsity
+    folder = None if settings.glue == "hub" else Path(settings.glue)
+    number = 1 + settings.sparsities.index(at)
+    first, second = (load_network(run.subnetwork(seed, c, number)) for c in OPPOSITE)
+    cells = [e for e in grid("stereotypical", settings) if is_in_table_2(e, settings)]
+    rows = []
+    for cell, task in product([None, *cells], tasks.TASKS):
+        name = "base" if cell is None else f"{cell.localization} {cell.strategy} {cell.alpha:g}"
+        done = run.folder / "scratch" / "glue" / f"{name} {task}.json"
+        if not done.exists():
+            lm = load(settings.model)
+            if cell is not None:
+                first.load_into(lm.model)
+                where = find(cell, first, second, settings.k, seed)
+                edit(first, second, where, cell.strategy, cell.alpha).apply(lm.model)
+            recipe = Recipe(settings.glue_steps, batch_size=32, learning_rate=2e-5, warmup=0.1)
+            data = folder and folder / task
+            write_json(done, [vars(s) for s in tasks.evaluate(lm, task, recipe, seed, data)])
+        for score in json.loads(done.read_text(encoding="utf-8")):
+            alpha = None if cell is None else cell.alpha
+            key = {"edit": name, "alpha": alpha, "sparsity": at, "seed": seed}
+            rows.append(key | {k: score[k] for k in ("measure", "value", "n", "variant")})
+    with atomic(run.glue) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+
+
+def is_in_table_2(cell, settings: Profile) -> bool:
+    """Whether the paper's Table 2 has an edit of the stereotypical model."""
+    alphas = (0.5, 1.0, 2.0, -2.0) if cell.strategy in ("IP", "EP") else (1.0,)
+    return (
+        cell.sparsity == settings.measured_sparsity
+        and cell.reference == "anti"
+        and cell.localization in ("mask", main_value(settings))
+        and cell.strategy in ("IP", "EP", "PR", "SW")
+        and cell.alpha in alphas
+    )
 
 
 def use_threads(settings: Profile) -> None:

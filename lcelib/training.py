@@ -158,18 +158,23 @@ def fine_tune(
     mask: dict[str, np.ndarray] | None = None,
     checkpoint: Path | None = None,
     progress: Callable[[int, float], None] | None = None,
+    collate: Callable | None = None,
+    loss: nn.Module | None = None,
 ) -> list[float]:
     """Train `model` in place on `text` and return the loss of every step.
 
-    `mask` (name → packed bits) keeps pruned weights at exactly 0 after each step. With `checkpoint` and `recipe.checkpoint_every` the state is saved
-    there and taken up again; the file is removed at the end. Raises LceError
-    when the loss is not finite, at that step.
+    `mask` (name → packed bits) keeps pruned weights at exactly 0 after each step. With
+    `checkpoint` and `recipe.checkpoint_every` the state is saved there and taken up again;
+    the file is removed at the end. Another task gives its `collate` and its `loss`, a module
+    that takes what `collate` returns. Raises LceError when the loss is not finite, at
+    that step.
     """
     from accelerate import Accelerator
 
     precision = "bf16" if torch.cuda.is_available() else "no"
     accelerator = Accelerator(mixed_precision=precision)
-    loss_module = TokenLoss(model.train())
+    loss_module = loss or TokenLoss(model)
+    loss_module.train()
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=recipe.learning_rate,
@@ -179,7 +184,8 @@ def fine_tune(
         fused=True,
     )
     loss_module, optimizer = accelerator.prepare(loss_module, optimizer)
-    collate = (NextToken if causal(tokenizer) else PreferentialMasking)(tokenizer, text)
+    if collate is None:
+        collate = (NextToken if causal(tokenizer) else PreferentialMasking)(tokenizer, text)
     state = TrainingState(model, optimizer)
     losses, parameters = state.restore(checkpoint, recipe, seed), dict(model.named_parameters())
     bits = {n: torch.from_numpy(b).to(accelerator.device) for n, b in (mask or {}).items()}
@@ -193,14 +199,14 @@ def fine_tune(
         batch = collate(indices, generator(seed, 3, step, accelerator.process_index))
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * schedule(step, recipe)
-        loss = loss_module(**{k: v.to(accelerator.device) for k, v in batch.items()})
-        losses.append(float(loss.detach()))
-        if not torch.isfinite(loss):
+        error = loss_module(**{k: v.to(accelerator.device) for k, v in batch.items()})
+        losses.append(float(error.detach()))
+        if not torch.isfinite(error):
             raise LceError(
                 f"training step {step}", "the loss is not finite", "Lower learning_rate."
             )
         optimizer.zero_grad()
-        accelerator.backward(loss)
+        accelerator.backward(error)
         optimizer.step()
         kernels.hold_at_zero(sparse, bits)
         if progress is not None:

@@ -81,6 +81,11 @@ class Run:
         return self.folder / "results.csv"
 
     @property
+    def glue(self) -> Path:
+        """What MNLI and STS-B lose by the edits of one model (Table 2)."""
+        return self.folder / "glue.csv"
+
+    @property
     def claims(self) -> Path:
         """The claims ledger."""
         return self.folder / "claims.json"

@@ -14,7 +14,8 @@ from lcelib.errors import LceError
 from lcelib.measures import crows, stereoset, weat
 from lcelib.measures.scoring import Plan, Query
 from lcelib.models import load, token_ids
-from lcelib.profiles import DATA
+from lcelib.profiles import DATA, profile
+from lcelib.stages import check_words
 from lcelib.toybert import probes
 from lcelib.toybert.corpus import sentences
 
@@ -196,6 +197,18 @@ def test_words_that_the_model_does_not_know_are_refused(toy):
     test = weat.WeatTest("t", ("zebra",), ("art",), ("he",), ("she",))
     with pytest.raises(LceError, match="zebra"):
         weat.Weat(test, toy.tokenizer)
+
+
+def test_a_specification_that_the_vocabulary_cannot_write_is_refused_with_its_words(toy, tmp_path):
+    file = tmp_path / "spec.toml"
+    file.write_text(
+        'name = "x"\npairs = [["she", "he"], ["dryad", "faun"]]\n'
+        'attributes_1 = ["nurse"]\nattributes_2 = ["astronaut"]\n'
+    )
+    settings = profile("toy", {"bias_spec": str(file)})
+    with pytest.raises(LceError, match=r"3 words .*: dryad, faun, astronaut"):
+        check_words(settings, toy.tokenizer)
+    check_words(profile("toy"), toy.tokenizer)
 
 
 @pytest.mark.parametrize("reader", [stereoset.read, crows.read, weat.read])

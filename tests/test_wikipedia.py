@@ -23,7 +23,9 @@ def dump(tmp_path, monkeypatch):
         rows = []
         for i in range(part * 60, part * 60 + 60):
             word = ("nurse", "surgeon")[i % 2]
-            text = f"Town number {i} lies on a river.\n\nThe {word} of town {i} said she was tired. "
+            text = (
+                f"Town number {i} lies on a river.\n\nThe {word} of town {i} said she was tired. "
+            )
             text += f"She and he met in town {i}. The bridge of town {i} is made of iron."
             rows.append({"id": str(i), "url": "", "title": f"Town {i}", "text": text})
         lines = "".join(json.dumps(row) + "\n" for row in rows)

@@ -62,13 +62,21 @@ def draw_all(
     return missing
 
 
+def draw_glue(glue: pd.DataFrame, folder: Path) -> None:
+    """Table 2, where the tasks were run."""
+    table = _tables.understanding(glue)
+    table.to_csv(folder / "table2.csv", index=False, lineterminator="\n")
+    save(_tables.render(table), folder / "table2")
+
+
 def manifest(folder: Path, results: Path, located: Path) -> dict[str, dict]:
     """File name → the function and rule that made it, the hashes of its data and its own.
 
     Figures 1 and 2 are computed from sixteen weights in the code and have no data.
     """
-    data = {"figure1": (), "figure2": (), "figure3": (located,)}
-    functions = {**FIGURES, **TABLES, **PRETRAINED}
+    glue = results.with_name("glue.csv")
+    data = {"figure1": (), "figure2": (), "figure3": (located,), "table2": (glue,)}
+    functions = {**FIGURES, **TABLES, **PRETRAINED, "table2": _tables.understanding}
     return {
         path.name: {
             "function": f"{functions[path.stem].__module__}.{functions[path.stem].__name__}",

@@ -96,6 +96,30 @@ def language_neutral(results) -> pd.DataFrame:
     return _by_strategy(results, "table8_neutral_delta", [("neutral", "stereotypical")])
 
 
+def understanding(glue) -> pd.DataFrame:
+    """Table 2: MNLI and STS-B after an edit of the stereotypical model, one seed."""
+    paper, columns = (
+        PAPER["table2_stereo_30pct_1seed"],
+        ("mnli_m", "mnli_mm", "stsb_pearson", "stsb_spearman"),
+    )
+    rows = []
+    for name, found in glue.groupby("edit", sort=False):
+        where, _, rest = name.partition(" ")
+        share, _, strategy = rest.rpartition(" ")[0].rpartition(" ")
+        alpha = name.rpartition(" ")[2] if strategy in ("IP", "EP") else ""
+        known = paper["base"] if name == "base" else None
+        if where == "mask":
+            known = paper["mask"][strategy + alpha]
+        elif share == "0.1":
+            known = paper["value_k10"][strategy + alpha]
+        values = found.set_index("measure")["value"]
+        beside = [f"{x:.1f}" for x in known] if known else ["–"] * len(columns)
+        cells = [f"{values[c]:.1f} ({p})" for c, p in zip(columns, beside, strict=True)]
+        labels = ("MNLI-m", "MNLI-mm", "STS-B Pearson", "STS-B Spearman")
+        rows.append({"edit": name} | dict(zip(labels, cells, strict=True)))
+    return pd.DataFrame(rows)
+
+
 def render(table: pd.DataFrame) -> plt.Figure:
     """The table as a picture: header, rows, and what the brackets mean."""
     width = 1.3 * len(table.columns) + 1

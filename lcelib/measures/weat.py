@@ -11,7 +11,7 @@ import torch
 
 from lcelib.errors import LceError
 from lcelib.measures.scoring import Score
-from lcelib.models import causal, hidden_states, inner, pad, pad_id, spaced, token_ids
+from lcelib.models import causal, hidden_states, inner, pad, pad_id, spaced, token_ids, unknown
 
 EXACT_PARTITIONS = 200_000
 _SETS = ("targ1", "targ2", "attr1", "attr2")
@@ -102,13 +102,8 @@ class Weat:
     ):
         self.test, self.layers, self.ddof, self.name = test, layers, ddof, name or test.name
         ids = [token_ids(tokenizer, spaced(tokenizer, word)) for word in test.words]
-        unknown = [
-            word
-            for word, own in zip(test.words, ids, strict=True)
-            if tokenizer.unk_token_id in [own[i] for i in inner(tokenizer, own)]
-        ]
-        if unknown:
-            reason = f"{len(unknown)} words are not in the vocabulary: {', '.join(unknown[:3])}"
+        if lacking := unknown(tokenizer, test.words):
+            reason = f"{len(lacking)} words are not in the vocabulary: {', '.join(lacking)}"
             raise LceError(f"WEAT test {test.name}", reason, "Use words that the model knows.")
         self.ids, self.attention = pad(ids, pad_id(tokenizer))
         pools = ["pieces", "first", "last", "all"] + ([] if causal(tokenizer) else ["cls"])
