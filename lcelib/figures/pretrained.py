@@ -1,6 +1,7 @@
 """The figures of an edited pretrained model: WinoBias against α, and the original model."""
 
 import matplotlib.pyplot as plt
+import pandas as pd
 
 from lcelib.figures.style import ARROW, DIRECTIONS, NEUTRAL, TOWARDS_ANTI, WIDTH
 from lcelib.gaps import OPPOSITE, edit_rows, model_values, select, strategy_of
@@ -40,20 +41,13 @@ def alpha_sweep(results, located) -> plt.Figure:
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.4), sharex=True, height_ratios=(3, 2))
     for column, (target, colour) in zip(axes.T, DIRECTIONS.items(), strict=True):
         for where, (marker, line, _) in LOOKS.items():
+            face = "white" if where.startswith("uninformed") else colour
             for axis, measure in zip(column, (MARGIN, "perplexity"), strict=True):
-                sweep = _sweep(results, target, where, measure)
-                base = sweep[0.0] if measure == "perplexity" else 0
-                scale = 100 / sweep[0.0] if measure == "perplexity" else 1
-                seeds = {a: (v - base) * scale for a, v in sweep.items()}
-                for seed in sweep[0.0].index:
-                    axis.plot(
-                        seeds, [v[seed] for v in seeds.values()], lw=0.4, color=colour, ls=line
-                    )
-                face = "white" if where.startswith("uninformed") else colour
-                axis.plot(
-                    seeds, [v.mean() for v in seeds.values()], marker=marker, ms=4, mfc=face,
-                    color=colour, ls=line,
-                )  # fmt: skip
+                sweep = pd.DataFrame(_sweep(results, target, where, measure)).T
+                if measure == "perplexity":
+                    sweep = 100 * (sweep / sweep.loc[0.0] - 1)
+                axis.plot(sweep, lw=0.4, color=colour, ls=line)
+                axis.plot(sweep.mean(axis=1), marker=marker, ms=4, mfc=face, color=colour, ls=line)
         level = model_values(results, OPPOSITE[target], MARGIN, _sparsity(results)).mean()
         column[0].axhline(level, color=DIRECTIONS[OPPOSITE[target]], ls="-.", lw=0.8)
         column[0].axhline(0, color="black", ls=":", lw=0.8)
