@@ -191,18 +191,22 @@ CLAIMS = (
 
 
 def separation(r: pd.DataFrame) -> pd.DataFrame:
-    """S − A on every measure with items, by seed: difference, its standard error, n, n needed.
-
-    `needed` is the number of items at which a true difference of this size would be
-    seen with 80 % power at the 5 % level: n (2.8 · se / difference)².
-    """
+    """S − A on every measure with items, by seed: difference, its standard error over items, n."""
     rows = select(r, target="stereotypical", reference="anti", strategy="difference")
     rows = rows[rows["measure"].isin(SEPARATION)]
     out = rows[["seed", "measure", "value", "item_se", "n"]].copy()
     out.columns = ["seed", "measure", "difference", "se", "n"]
-    needed = out["n"] * (POWER * out["se"] / out["difference"]) ** 2
-    out["needed"] = np.ceil(needed).astype(int)
     return out.reset_index(drop=True)
+
+
+def needed(r: pd.DataFrame) -> pd.DataFrame:
+    """Per measure, the number of items at which the mean difference of the seeds would be seen.
+
+    With 80 % power at the 5 % level: n (2.8 · se / difference)².
+    """
+    table = separation(r).groupby("measure", sort=False)[["difference", "se", "n"]].mean()
+    items = table["n"] * (POWER * table["se"] / table["difference"]) ** 2
+    return table.assign(n=table["n"].astype(int), needed=np.ceil(items).astype(int))
 
 
 def edits(r: pd.DataFrame, s) -> pd.DataFrame:
@@ -278,8 +282,8 @@ def sentences(r: pd.DataFrame, m: pd.DataFrame, s) -> list[str]:
     change = {k: original_change(r, main_value(s), 1.0, s, k).mean() for k in before}
     pairs = int(select(r, measure=MARGIN)["n"].iloc[0])
     text = perplexity_change(r, "stereotypical", "mask", 2.0, at).mean()
-    table = separation(r).groupby("measure")[["n", "needed"]].mean().round().astype(int)
-    needed = {k: f"{table.loc[k, 'needed']:,} ({table.loc[k, 'n']:,})" for k in SEPARATION[1:3]}
+    items = needed(r)
+    shown = {k: f"{items.loc[k, 'needed']:,} ({items.loc[k, 'n']:,})" for k in SEPARATION[1:3]}
     return [
         f"Edits of the {bits:.3f} % of the weights in which the masks of a stereotypical and an "
         f"anti-stereotypical {s.model} differ close {cells['stereotypical', 1.0]:.0f} % (α = 1) and "
@@ -290,9 +294,9 @@ def sentences(r: pd.DataFrame, m: pd.DataFrame, s) -> list[str]:
         f"{before['winobias']:.1f} to {before['winobias'] + change['winobias']:.1f} % "
         f"pro-stereotypical choices (margin {before[MARGIN]:+.2f} to "
         f"{before[MARGIN] + change[MARGIN]:+.2f}).",
-        f"At this training budget StereoSet would need {needed['stereoset_margin']} and CrowS-Pairs "
-        f"{needed['crows_margin']} items to tell the two models apart (in brackets: what they have).",
+        f"At this training budget StereoSet would need {shown['stereoset_margin']} and CrowS-Pairs "
+        f"{shown['crows_margin']} items to tell the two models apart (in brackets: what they have).",
     ]
 
 
-__all__ = ["CLAIMS", "Summary", "edits", "originals", "sentences", "separation"]
+__all__ = ["CLAIMS", "Summary", "edits", "needed", "originals", "sentences", "separation"]

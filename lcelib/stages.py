@@ -17,6 +17,7 @@ from lcelib.profiles import DATA, GENERATED, OPPOSITE, ORIGINAL, Profile, Recipe
 from lcelib.subnetworks import load as load_network
 from lcelib.workflow import PROBES, Run
 
+PERPLEXITY_SENTENCES = 100  # about
 TOY_SENTENCES = 60_000
 TOY_TEXT_SEED = 1000  # other sentences than the base model was trained on
 
@@ -172,6 +173,8 @@ def suite(run: Run, tokenizer, condition: str):
     from lcelib.measures import weat as words_of
 
     kind, held_out = run.settings.bias_type, read_corpus(run).held_out(condition)
+    if run.settings.grid == "pretrained":  # changes are paired: they need few
+        held_out = held_out[:: max(len(held_out) // PERPLEXITY_SENTENCES, 1)]
     stereoset = StereoSet(items_of.read(run.probe("stereoset.json"), kind), tokenizer, kind)
     crows = CrowsPairs(pairs_of.read(run.probe("crows.csv"), kind), tokenizer)
     agreement = pairs_of.read(run.probe("agreement.csv"), "agreement")

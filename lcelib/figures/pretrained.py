@@ -5,7 +5,7 @@ import pandas as pd
 
 from lcelib.figures.style import ARROW, DIRECTIONS, NEUTRAL, TOWARDS_ANTI, WIDTH
 from lcelib.gaps import OPPOSITE, edit_rows, model_values, select, strategy_of
-from lcelib.pretrained import MARGIN, POWER, SEPARATION, separation
+from lcelib.pretrained import MARGIN, POWER, SEPARATION, needed, separation
 from lcelib.profiles import ORIGINAL
 
 LOOKS = {
@@ -117,7 +117,7 @@ def what_separates(results, located) -> plt.Figure:
                 fmt="o", ms=4, color=NEUTRAL if row.difference < POWER * row.se else TOWARDS_ANTI,
             )  # fmt: skip
     axis.axvline(0, color="black", ls=":", lw=0.8)
-    at = table.groupby("measure")[["n", "needed"]].mean().round().astype(int)
+    at = needed(results)
     axis.set_yticks(
         [-y for y in range(len(SEPARATION))],
         [
