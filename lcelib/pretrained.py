@@ -241,6 +241,17 @@ def edits(r: pd.DataFrame, s) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def one_edit(r: pd.DataFrame, row, sparsity: float) -> pd.DataFrame:
+    """All measures of one row of `edits`, mean over seeds: before, after, and of the reference."""
+    alpha = None if row.alpha is None or np.isnan(row.alpha) else row.alpha
+    cells = select(
+        r, target=row.target, reference=row.reference, localization=row.localization,
+        strategy=row.strategy, alpha=alpha, sparsity=sparsity,
+    )  # fmt: skip
+    columns = ["target_value", "value", "reference_value"]
+    return cells.groupby("measure", sort=False)[columns].mean()
+
+
 def originals(r: pd.DataFrame, s) -> pd.DataFrame:
     """Every edit of the original model: WinoBias in per cent and as margin, perplexity.
 
@@ -299,4 +310,13 @@ def sentences(r: pd.DataFrame, m: pd.DataFrame, s) -> list[str]:
     ]
 
 
-__all__ = ["CLAIMS", "Summary", "edits", "needed", "originals", "sentences", "separation"]
+__all__ = [
+    "CLAIMS",
+    "Summary",
+    "edits",
+    "needed",
+    "one_edit",
+    "originals",
+    "sentences",
+    "separation",
+]

@@ -15,9 +15,12 @@ def vocabulary() -> list[str]:
     return [*SPECIALS, *sorted(words | set(".,?!"))]
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A lower-casing word tokenizer that keeps "child-care" whole and splits off punctuation."""
-    ids = {word: i for i, word in enumerate(vocabulary())}
+def build_tokenizer(words: list[str] | None = None) -> PreTrainedTokenizerFast:
+    """A lower-casing word tokenizer that keeps "child-care" whole and splits off punctuation.
+
+    `words` replace the toy language's, the special tokens first.
+    """
+    ids = {word: i for i, word in enumerate(words or vocabulary())}
     tokenizer = Tokenizer(WordLevel(ids, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
