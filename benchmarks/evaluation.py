@@ -63,6 +63,7 @@ def rows(given: list[str] | None):
         raise RuntimeError(f"scores differ from one question at a time by {far:.1e}")
     model = Path(given[0]).name if given else "random weights, MiniLM's shape"
     about = {"device": "cpu", "dtype": "float32", "operation": "evaluation", "extra_mib": np.nan}
+    about |= {"weights": sum(p.numel() for p in lm.model.parameters())}
     about |= {"repeats": 1, "note": f"{model}; {len(items)} items, {len(pairs)} pairs; CPU seconds"}
     for variant, seconds in (("lcelib", middle - start), ("one at a time", end - middle)):
         speedup = seconds / (middle - start)
