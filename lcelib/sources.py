@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lcelib.errors import LceError
@@ -31,6 +31,7 @@ class Source:
     repository: str = ""
     commit: str = ""
     wheel: str = ""
+    sizes: dict[str, int] = field(default_factory=dict)  # in bytes, where they are known
 
     @property
     def folder(self) -> Path:
@@ -52,7 +53,13 @@ class Source:
 def catalog() -> dict[str, Source]:
     """All sources by name."""
     data = tomllib.loads((DATA / "sources.toml").read_text(encoding="utf-8"))
-    return {name: Source(name, **entry) for name, entry in data.items()}
+    found = {}
+    for name, entry in data.items():
+        known = {path: value.split() for path, value in entry.pop("files").items()}
+        files = {path: value[0] for path, value in known.items()}
+        sizes = {path: int(value[1]) for path, value in known.items() if len(value) > 1}
+        found[name] = Source(name, files=files, sizes=sizes, **entry)
+    return found
 
 
 def find(name: str) -> Source:
@@ -199,7 +206,7 @@ def status() -> list[dict]:
                     "title": source.title,
                     "file": place.name,
                     "state": state,
-                    "bytes": place.stat().st_size if there else None,
+                    "bytes": place.stat().st_size if there else source.sizes.get(path),
                     "hash": known,
                     "from": source.url(path),
                 }
