@@ -136,7 +136,8 @@ def read(folder: str | Path) -> Checkpoint:
 
 
 def check_alike(target: Checkpoint, other: Checkpoint, patterns: Sequence[str] = ()) -> list[str]:
-    """The prunable tensors of both; refuses names, shapes and dtypes that differ."""
+    """The prunable tensors of both; refuses names, shapes, dtypes and vocabularies that differ."""
+    check_vocabularies(target, other)
     names, theirs = target.prunable(patterns), other.prunable(patterns)
     differ = sorted(set(names) ^ set(theirs))
     if differ:
@@ -149,6 +150,34 @@ def check_alike(target: Checkpoint, other: Checkpoint, patterns: Sequence[str] =
                 reason = f"{name} has {what} {its}, in {target.folder} {mine}"
                 raise LceError(f"{other.folder}", reason, "Use models of one architecture.")
     return names
+
+
+def vocabulary(checkpoint: Checkpoint) -> dict[str, int]:
+    """Token → id as tokenizer.json has it; empty where there is no such file."""
+    file = checkpoint.folder / "tokenizer.json"
+    if not file.is_file():
+        return {}
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))["model"]["vocab"]
+        if isinstance(known, list):  # Unigram: pairs of token and score, in the order of the ids
+            known = {token: i for i, (token, _) in enumerate(known)}
+        return dict(known)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LceError(f"{file}", f"cannot be read ({error!r})", "Get the file again.") from error
+
+
+def check_vocabularies(target: Checkpoint, other: Checkpoint) -> None:
+    """Refuse two models whose tokenizers give a token different ids."""
+    mine, its = vocabulary(target), vocabulary(other)
+    if not (mine and its) or mine == its:
+        return
+    differ = sorted(t for t in mine.keys() | its.keys() if mine.get(t) != its.get(t))
+    token = differ[0]
+    reason = (
+        f"{len(differ)} tokens have another id than in {target.folder}: {token!r} has "
+        f"{its.get(token, 'none')}, there {mine.get(token, 'none')}"
+    )
+    raise LceError(f"{other.folder}", reason, "Use models with one tokenizer.")
 
 
 @contextmanager

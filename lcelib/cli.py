@@ -62,14 +62,16 @@ def run(
 def check(settings) -> None:
     """Everything that can be refused before any work."""
     from lcelib.profiles import PROFILES
-    from lcelib.stages import check_inputs, check_words
+    from lcelib.stages import check_inputs, check_prediction, check_words
 
-    check_inputs(settings)
+    corpus = check_inputs(settings)
     words = ("model", "bias_spec", "weat", "weat_unseen", "weat_names")
     if any(getattr(settings, f) != getattr(PROFILES["toy"], f) for f in words):
         from lcelib.models import load
 
-        check_words(settings, load(settings.model).tokenizer)
+        lm = load(settings.model)
+        check_words(settings, lm.tokenizer)
+        check_prediction(settings, lm, corpus.held_out_neutral[:20])
 
 
 @app.command()

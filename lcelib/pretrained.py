@@ -12,7 +12,7 @@ from lcelib.claims import Claim, verdict
 from lcelib.experiments import CONTRAST, OTHER_SEED
 from lcelib.gaps import closed, edit_rows, main_value, mask_share, model_values, select, strategy_of
 from lcelib.profiles import OPPOSITE, ORIGINAL
-from lcelib.statistics import Summary, summary
+from lcelib.statistics import summary
 
 MARGIN = "winobias_margin"
 SEPARATION = (
@@ -308,15 +308,3 @@ def sentences(r: pd.DataFrame, m: pd.DataFrame, s) -> list[str]:
         f"At this training budget StereoSet would need {shown['stereoset_margin']} and CrowS-Pairs "
         f"{shown['crows_margin']} items to tell the two models apart (in brackets: what they have).",
     ]
-
-
-__all__ = [
-    "CLAIMS",
-    "Summary",
-    "edits",
-    "needed",
-    "one_edit",
-    "originals",
-    "sentences",
-    "separation",
-]

@@ -57,8 +57,11 @@ def make_corpus(settings: Profile) -> Corpus:
     return build_corpus(read_texts(settings), spec, settings.max_pairs, given=given)
 
 
-def check_inputs(settings: Profile) -> None:
-    """Refuse what cannot work before any work: files, specification, overlap with the text."""
+def check_inputs(settings: Profile) -> Corpus:
+    """Refuse what cannot work before any work: files, specification, overlap with the text.
+
+    Returns the corpus, which had to be made for that.
+    """
     read_spec(settings.bias_spec)
     named = {f: getattr(settings, f) for f in PROBES.values()}
     files = [("texts", t) for t in settings.texts] + list(named.items())
@@ -66,10 +69,10 @@ def check_inputs(settings: Profile) -> None:
         if place not in GENERATED and not Path(sources.resolve(place)).exists():
             remedy = "Check the path, or see `lce data check` for names."
             raise LceError(f"{field} {place!r}", "is no file", remedy)
-    if not Run(settings).corpus.exists():
-        make_corpus(settings)
     if settings.winobias:
         winobias.read(sources.resolve(settings.winobias), "test")
+    run = Run(settings)
+    return read_corpus(run) if run.corpus.exists() else make_corpus(settings)
 
 
 def check_words(settings: Profile, tokenizer) -> None:
@@ -80,12 +83,28 @@ def check_words(settings: Profile, tokenizer) -> None:
     spec = read_spec(settings.bias_spec)
     if lacking := unknown(tokenizer, spec.words):
         reason = f"{len(lacking)} words are not in the model's vocabulary: {', '.join(lacking)}"
-        raise LceError(
-            f"bias specification {spec.name!r}", reason, "Leave them out, or another model."
-        )
+        raise LceError(f"bias specification {spec.name!r}", reason, "Use words that it knows.")
     for field in ("weat", "weat_unseen", "weat_names"):
         if (place := getattr(settings, field)) not in GENERATED:
             Weat(weat.read(sources.resolve(place)), tokenizer)
+
+
+def check_prediction(settings: Profile, lm, sentences: list[str]) -> None:
+    """Refuse a model to which its own texts are stranger than chance: most likely a wrong tokenizer.
+
+    A tokenizer of the right size with other ids cannot be told by looking at it.
+    """
+    from lcelib.measures import Perplexity, Suite
+
+    perplexity = Suite([Perplexity(sentences, lm.tokenizer)], lm.tokenizer)(lm.model)[0].value
+    if perplexity > 2 * len(lm.tokenizer):
+        reason = (
+            f"has a perplexity of {perplexity:,.0f} on {len(sentences)} of the texts' sentences; "
+            f"chance among its {len(lm.tokenizer):,} tokens is {len(lm.tokenizer):,}"
+        )
+        raise LceError(
+            f"model {settings.model!r}", reason, "Is this the tokenizer it was made with?"
+        )
 
 
 def corpus(settings: Profile) -> None:

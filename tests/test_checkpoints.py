@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -283,6 +284,20 @@ def test_what_does_not_fit_is_refused_by_name_and_nothing_is_written(kind, how, 
         rewriting.edit(tmp_path / "a", tmp_path / "b", how, "IP", 1, tmp_path / "out")
     assert len(str(caught.value).splitlines()) <= 3
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_models_with_other_tokenizers_are_refused(tmp_path):
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        shutil.copytree(models.TOYBERT, folder)
+    file = folders[1] / "tokenizer.json"
+    content = json.loads(file.read_text())
+    vocab = content["model"]["vocab"]
+    vocab["she"], vocab["he"] = vocab["he"], vocab["she"]
+    file.write_text(json.dumps(content))
+    streaming.locate(folders[0], folders[0], Localization("value", k=5))
+    with pytest.raises(LceError, match=r"2 tokens have another id .* 'he' has"):
+        streaming.locate(*folders, Localization("value", k=5))
 
 
 def test_models_of_other_architecture_are_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from itertools import combinations
 
 import numpy as np
@@ -13,9 +14,9 @@ from lcelib import measures
 from lcelib.errors import LceError
 from lcelib.measures import crows, stereoset, weat
 from lcelib.measures.scoring import Plan, Query
-from lcelib.models import load, token_ids
+from lcelib.models import TOYBERT, load, token_ids
 from lcelib.profiles import DATA, profile
-from lcelib.stages import check_words
+from lcelib.stages import check_prediction, check_words
 from lcelib.toybert import probes
 from lcelib.toybert.corpus import sentences
 
@@ -209,6 +210,21 @@ def test_a_specification_that_the_vocabulary_cannot_write_is_refused_with_its_wo
     with pytest.raises(LceError, match=r"3 words .*: dryad, faun, astronaut"):
         check_words(settings, toy.tokenizer)
     check_words(profile("toy"), toy.tokenizer)
+
+
+def test_a_tokenizer_of_the_right_size_with_other_ids_is_refused(toy, tmp_path):
+    texts = sentences(20, seed=5)
+    check_prediction(profile("toy"), toy, texts)
+    shutil.copytree(TOYBERT, tmp_path / "model")
+    file = tmp_path / "model" / "tokenizer.json"
+    content = json.loads(file.read_text())
+    vocab = content["model"]["vocab"]
+    words = [w for w in vocab if not w.startswith("[")]
+    ids = np.random.default_rng(0).permutation([vocab[w] for w in words])
+    vocab |= dict(zip(words, map(int, ids), strict=True))
+    file.write_text(json.dumps(content))
+    with pytest.raises(LceError, match="Is this the tokenizer it was made with"):
+        check_prediction(profile("toy"), load(tmp_path / "model"), texts)
 
 
 @pytest.mark.parametrize("reader", [stereoset.read, crows.read, weat.read])

@@ -74,7 +74,8 @@ def original_target(results, located) -> plt.Figure:
     edits = cells[cells["k"].notna()]
     base = model_values(results, ORIGINAL, MARGIN, at).mean()
     keys = ["reference", "localization", "alpha"]
-    groups = list(edits.groupby(keys, sort=False))
+    order = list(dict.fromkeys(zip(edits["reference"], edits["localization"], strict=True)))
+    groups = sorted(edits.groupby(keys), key=lambda g: (order.index(g[0][:2]), g[0][2]))
     figure, axis = plt.subplots(figsize=(WIDTH, 0.26 * len(groups) + 1))
     names = []
     for y, ((reference, where, alpha), group) in enumerate(groups):
