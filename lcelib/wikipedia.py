@@ -44,7 +44,7 @@ def articles(source: str):
 
 
 def sentences(source: str, spec: BiasSpec, limit: int) -> list[str]:
-    """The first sentences that make `limit` counterfactual pairs and 3 · `limit` neutral ones.
+    """The first different sentences that make `limit` counterfactual pairs and 3 · `limit` neutral ones.
 
     They are kept in the cache under what was asked for. A stream that was interrupted
     goes on at the last thousand of articles; twice the same text gives the same bytes.
@@ -55,7 +55,12 @@ def sentences(source: str, spec: BiasSpec, limit: int) -> list[str]:
     with lock(goal.with_suffix(".lock"), "waiting for another process to read Wikipedia …"):
         if not goal.exists():
             part, state = goal.with_suffix(".part"), goal.with_suffix(".json")
-            _gather(articles(source), spec, limit, part, state)
+            try:
+                _gather(articles(source), spec, limit, part, state)
+            except (OSError, RuntimeError) as error:
+                reason = f"was interrupted ({str(error).splitlines()[0]})"
+                remedy = "Call it again: it goes on where it was."
+                raise LceError(f"Wikipedia {source!r}", reason, remedy) from error
             os.replace(part, goal)
             state.unlink(missing_ok=True)
     return goal.read_text(encoding="utf-8").splitlines()
@@ -71,6 +76,7 @@ def _gather(stream, spec: BiasSpec, limit: int, part: Path, state: Path) -> None
         stream.load_state_dict(done.pop("stream"))
     part.touch()
     os.truncate(part, done["bytes"])
+    seen = set(part.read_text(encoding="utf-8").splitlines())
     with (
         open(part, "ab") as file,
         tqdm(
@@ -79,7 +85,9 @@ def _gather(stream, spec: BiasSpec, limit: int, part: Path, state: Path) -> None
     ):
         for article in stream:
             for kind, sentence in _useful(article["text"], spec):
-                if done[kind] < (limit if kind == "pairs" else 3 * limit):
+                wanted = done[kind] < (limit if kind == "pairs" else 3 * limit)
+                if wanted and sentence not in seen:
+                    seen.add(sentence)
                     done[kind] += 1
                     file.write(f"{sentence}\n".encode())
                     bar.update(kind == "pairs")

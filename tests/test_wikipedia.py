@@ -26,7 +26,8 @@ def dump(tmp_path, monkeypatch):
             text = (
                 f"Town number {i} lies on a river.\n\nThe {word} of town {i} said she was tired. "
             )
-            text += f"She and he met in town {i}. The bridge of town {i} is made of iron."
+            text += f"She and he met in town {i}. The bridge of town {i} is made of iron. "
+            text += "This sentence stands in every article."
             rows.append({"id": str(i), "url": "", "title": f"Town {i}", "text": text})
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"train-{part}.jsonl").write_text(lines, encoding="utf-8")
@@ -38,7 +39,7 @@ def test_the_first_useful_sentences_are_kept_and_no_more(dump):
     pairs = [s for s in found if augment(s, SPEC)]
     neutral = [s for s in found if is_neutral(s, SPEC)]
     assert (len(pairs), len(neutral)) == (20, 60)
-    assert len(found) == 80
+    assert len(set(found)) == len(found) == 80
     assert pairs == [
         f"The {('nurse', 'surgeon')[i % 2]} of town {i} said she was tired." for i in range(20)
     ]
@@ -62,6 +63,17 @@ def test_an_interrupted_stream_goes_on_and_gives_the_same_bytes(dump, tmp_path, 
     assert len(seen) == 75 + 120 - 70  # it went on after the last ones that were saved
     monkeypatch.setenv("LCE_CACHE", str(tmp_path / "other"))
     assert wikipedia.sentences(str(dump), SPEC, 100) == interrupted
+
+
+def test_a_stream_that_breaks_says_how_to_go_on(dump, monkeypatch):
+    class Broken:
+        def __iter__(self):
+            yield {"text": "The nurse said she was tired."}
+            raise ConnectionError("the host is gone\nand more")
+
+    monkeypatch.setattr(wikipedia, "articles", lambda source: Broken())
+    with pytest.raises(LceError, match=r"the host is gone.*\n?.*it goes on where it was"):
+        wikipedia.sentences(str(dump), SPEC, 5)
 
 
 def test_a_second_call_needs_no_stream(dump, monkeypatch):

@@ -11,7 +11,7 @@ import torch
 from lcelib.measures import prefixes
 from lcelib.models import causal, logits_at, packs, pad, pad_id
 
-TOKENS_PER_BATCH = 1024
+TOKENS_PER_BATCH = 1024 * (16 if torch.cuda.is_available() else 1)
 
 
 @dataclass(frozen=True)
