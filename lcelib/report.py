@@ -132,10 +132,14 @@ def publish(settings: Profile) -> None:
 
 def closing(settings: Profile, start: float) -> str:
     """What a run showed and where its time went, for the end of `make paper`."""
+    from lcelib import pretrained
     from lcelib.ledger import summary_lines
 
     run = Run(settings)
     lines = [f"Results: {run.folder}", "", *summary_lines(run), "", "Where the time went:"]
+    if settings.grid == "pretrained":
+        located = pd.read_csv(run.folder / "located.csv")
+        lines[-1:-1] = [*pretrained.sentences(table(run), located, settings), ""]
     groups: dict[str, list[pd.Series]] = {}
     for path in sorted((run.folder / "times").glob("*.tsv")):
         row = pd.read_csv(path, sep="\t").iloc[-1]

@@ -101,11 +101,15 @@ class Run:
 
 
 def notebooks(settings: Profile) -> list[str]:
-    """The notebooks that this profile's grid has the data for (metadata: lcelib.grid)."""
-    names = []
+    """The notebooks that this profile's grid has the data for (metadata: lcelib.grid).
+
+    Those without that entry need the three models of any grid but "pretrained".
+    """
+    names, grid = [], settings.grid
     for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
         needs = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("lcelib", {})
-        if needs.get("grid", settings.grid) == settings.grid:
+        fits = "grid" not in needs and grid != "pretrained"
+        if fits or needs.get("grid") == grid:
             names.append(path.stem)
     return names
 
