@@ -10,7 +10,9 @@ from lcelib.workflow import Run, code, notebooks
 
 # Snakemake reads the values of the command line as YAML; the profile reads text.
 texts = {
-    key.removeprefix("set_"): value if isinstance(value, (str, list)) else repr(value)
+    key.removeprefix("set_"): value
+    if isinstance(value, (str, list))
+    else ("" if value is None else repr(value))
     for key, value in config.items()
     if key.startswith("set_")
 }

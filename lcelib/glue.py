@@ -64,21 +64,29 @@ class Pairs:
             [row["label"] for row in rows],
             dtype=torch.float32 if task.outputs == 1 else torch.long,
         )
-        self.ids = [_ids(tokenizer, *pair) for pair in pairs]
+        self.ids, self.types = map(list, zip(*(_ids(tokenizer, *p) for p in pairs), strict=True))
 
     def __call__(self, indices, rng=None) -> dict[str, Tensor]:
         ids, attention = pad([self.ids[i] for i in indices], self.fill)
-        return {"ids": ids, "attention": attention, "labels": self.labels[list(indices)]}
+        inputs = {"input_ids": ids, "attention_mask": attention}
+        if self.types[0]:
+            inputs["token_type_ids"], _ = pad([self.types[i] for i in indices], 0)
+        return {"labels": self.labels[list(indices)]} | inputs
 
 
-def _ids(tokenizer, first: str, second: str) -> list[int]:
-    """A pair as the model's kind knows it; a causal one reads it between start tokens."""
+def _ids(tokenizer, first: str, second: str) -> tuple[list[int], list[int]]:
+    """A pair as the model's kind knows it, and which sentence each token belongs to.
+
+    The second list is empty where the model is not told. A causal model reads the pair
+    between start tokens.
+    """
     if not causal(tokenizer):
         longest = min(tokenizer.model_max_length, 128)
-        return tokenizer(first, second, truncation=True, max_length=longest)["input_ids"]
+        found = tokenizer(first, second, truncation=True, max_length=longest)
+        return found["input_ids"], found.get("token_type_ids", [])
     both = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (first, second)]
     mark = start_id(tokenizer)
-    return [mark, *both[0][:62], mark, *both[1][:62], mark]
+    return [mark, *both[0][:62], mark, *both[1][:62], mark], []
 
 
 class Classifier(nn.Module):
@@ -94,14 +102,15 @@ class Classifier(nn.Module):
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
-    def answers(self, ids: Tensor, attention: Tensor) -> Tensor:
+    def answers(self, **inputs: Tensor) -> Tensor:
         """Outputs of shape (pairs, outputs)."""
-        hidden = self.encoder(input_ids=ids, attention_mask=attention).last_hidden_state
-        place = attention.sum(1) - 1 if self.last else torch.zeros_like(attention[:, 0])
-        return self.head(hidden[torch.arange(len(ids), device=ids.device), place])
+        hidden = self.encoder(**inputs).last_hidden_state
+        end = inputs["attention_mask"].sum(1) - 1
+        place = end if self.last else torch.zeros_like(end)
+        return self.head(hidden[torch.arange(len(end), device=end.device), place])
 
-    def forward(self, ids: Tensor, attention: Tensor, labels: Tensor) -> Tensor:
-        found = self.answers(ids, attention)
+    def forward(self, labels: Tensor, **inputs: Tensor) -> Tensor:
+        found = self.answers(**inputs)
         if labels.dtype == torch.long:
             return nn.functional.cross_entropy(found, labels)
         return nn.functional.mse_loss(found[:, 0], labels)
@@ -140,7 +149,8 @@ def _score(model: Classifier, task: Task, split: str, data: Pairs) -> list[Score
     device, found = next(model.parameters()).device, []
     for start in range(0, len(data.ids), 64):
         batch = data(range(start, min(start + 64, len(data.ids))))
-        answers = model.answers(batch["ids"].to(device), batch["attention"].to(device))
+        inputs = {k: v.to(device) for k, v in batch.items() if k != "labels"}
+        answers = model.answers(**inputs)
         found.append(answers.float().cpu().numpy())
     answers, labels = np.concatenate(found), data.labels.numpy()
     if task.outputs == 1:

@@ -120,26 +120,29 @@ def language_kept(r, m, s):
     """Perplexity changes by less than 2 % under every interpolation and extrapolation to α = 2."""
     at = s.measured_sparsity
     changes = {
-        (t, w, a): perplexity_change(r, t, w, a, at).mean()
+        (w, a, t): perplexity_change(r, t, w, a, at)
         for t in OPPOSITE
         for w in ("mask", "value =mask", main_value(s))
         for a in (1.0, 2.0)
     }
-    worst = max(changes, key=lambda key: abs(changes[key]))
-    ours = f"at most {changes[worst]:+.1f} % ({worst[1]}, α = {worst[2]:g}, from {worst[0]})"
-    main = perplexity_change(r, "stereotypical", "mask", 2.0, at)
-    return ours, summary(main), verdict(abs(changes[worst]) <= 2, abs(main.mean()) <= 2)
+    far = {key: change.abs().max() for key, change in changes.items()}  # in the worst seed
+    worst = max(far, key=far.get)
+    ours = f"at most {far[worst]:.1f} % in any seed ({worst[0]}, α = {worst[1]:g}, from {worst[2]})"
+    fine = {where: all(far[k] <= 2 for k in far if k[0] == where) for where, *_ in far}
+    main = changes["mask", 2.0, "stereotypical"]
+    return ours, summary(main), verdict(all(fine.values()), fine["mask"])
 
 
 def original_improves(r, m, s):
-    """The original model, edited along A − S, loses most of its margin, and random weights don't."""
+    """The original model, edited along A − S, loses half of its margin or more, and random weights don't."""
     before = model_values(r, ORIGINAL, MARGIN, s.measured_sparsity).mean()
     main, random = (original_change(r, w, 1.0, s) for w in (main_value(s), "uninformed =value"))
     ours = (
         f"α = 1 takes the margin from {before:+.2f} to {before + main.mean():+.2f}, "
         f"random weights to {before + random.mean():+.2f}"
     )
-    full = -main.mean() >= before / 2 and abs(random.mean()) <= abs(main.mean()) / 10
+    halved = before > 0 and abs(before + main.mean()) <= before / 2
+    full = halved and abs(random.mean()) <= abs(main.mean()) / 10
     return ours, summary(main), verdict(full, main.mean() < 0)
 
 
@@ -158,10 +161,11 @@ def elsewhere(r, m, s):
     other = table[table["measure"].isin(["stereoset_margin", "crows_margin"])]
     seen = (other["difference"] > 1.96 * other["se"]).groupby(other["measure"]).all()
     ours = "; ".join(
-        f"{row.measure} {row.difference:+.3f} ± {1.96 * row.se:.3f}, n = {row.n}"
-        for row in other[other["seed"] == other["seed"].min()].itertuples()
+        f"{row.measure}, seed {row.seed}: {row.difference:+.3f} ± {1.96 * row.se:.3f}, n = {row.n}"
+        for row in other.itertuples()
     )
-    return ours, summary(other["difference"]), verdict(bool(seen.all()), bool(seen.any()))
+    crows = other.loc[other["measure"] == "crows_margin", "difference"]
+    return ours, summary(crows), verdict(bool(seen.all()), bool(seen.any()))
 
 
 CLAIMS = (
@@ -181,7 +185,7 @@ CLAIMS = (
     Claim(8, "Perplexity barely changes", "ΔPPL ≤ 0.05",
           "≤ 2 % for mask and value, α = 1 and 2; in part: for the mask", language_kept),
     Claim(9, "The original model loses its bias along A − S", "Fig. 7, of a fine-tuned one",
-          "margin falls by ≥ half, random weights ≤ 1/10 of it; in part: it falls",
+          "|margin| at most half of before, random weights ≤ 1/10 of the change; in part: it falls",
           original_improves),
     Claim(10, "and stays the language model it was", "Tab. 8",
           "perplexity ≤ 2 % and LM ≤ 2 points; in part: one", original_kept),
@@ -202,18 +206,21 @@ def separation(r: pd.DataFrame) -> pd.DataFrame:
 def needed(r: pd.DataFrame) -> pd.DataFrame:
     """Per measure, the number of items at which the mean difference of the seeds would be seen.
 
-    With 80 % power at the 5 % level: n (2.8 · se / difference)².
+    With 80 % power at the 5 % level: n (2.8 · se / difference)²; infinite where S is not
+    above A in the mean.
     """
     table = separation(r).groupby("measure", sort=False)[["difference", "se", "n"]].mean()
-    items = table["n"] * (POWER * table["se"] / table["difference"]) ** 2
-    return table.assign(n=table["n"].astype(int), needed=np.ceil(items).astype(int))
+    seen = table["difference"].where(table["difference"] > 0, 0.0)
+    items = table["n"] * (POWER * table["se"] / seen) ** 2
+    return table.assign(n=table["n"].astype(int), needed=np.ceil(items))
 
 
 def edits(r: pd.DataFrame, s) -> pd.DataFrame:
     """Every edit of the two fine-tuned models: weights, share of the margin's gap, perplexity.
 
     `closed` is the mean over seeds in per cent, `low` and `high` its 95 % interval over
-    the pairs of WinoBias (seeds pooled, the gap taken as known).
+    the pairs of WinoBias (the seeds score the same pairs, so the mean of their standard
+    errors is used, which is no less than that of the mean; the gap is taken as known).
     """
     rows, at = [], s.measured_sparsity
     cells = select(r, measure=MARGIN, sparsity=at)
@@ -225,7 +232,7 @@ def edits(r: pd.DataFrame, s) -> pd.DataFrame:
         gap = model_values(r, target, MARGIN, at) - model_values(r, OPPOSITE[target], MARGIN, at)
         each = 100 * (group["target_value"] - group["value"]) / gap
         se = 100 * group["item_se"] / gap.abs()
-        half = 1.96 * float(np.sqrt((se**2).sum())) / len(se)
+        half = 1.96 * float(se.mean())
         alpha = None if np.isnan(alpha) else alpha
         language = edit_rows(r, target, where, strategy, alpha, at, "perplexity", reference)
         rows.append(
@@ -269,7 +276,7 @@ def originals(r: pd.DataFrame, s) -> pd.DataFrame:
         same = (ORIGINAL, where, strategy, alpha, at)
         pairs, language = (edit_rows(r, *same, m, reference) for m in ("winobias", "perplexity"))
         change = group["value"] - group["target_value"]
-        half = 1.96 * float(np.sqrt((group["item_se"] ** 2).sum())) / len(group)
+        half = 1.96 * float(group["item_se"].mean())
         rows.append(
             {
                 "reference": reference, "localization": where, "alpha": alpha,
@@ -292,16 +299,18 @@ def sentences(r: pd.DataFrame, m: pd.DataFrame, s) -> list[str]:
     before = {k: model_values(r, ORIGINAL, k, at).mean() for k in ("winobias", MARGIN)}
     change = {k: original_change(r, main_value(s), 1.0, s, k).mean() for k in before}
     pairs = int(select(r, measure=MARGIN)["n"].iloc[0])
+    part = 100 * select(r, target=ORIGINAL, localization=main_value(s))["k_share"].mean()
     text = perplexity_change(r, "stereotypical", "mask", 2.0, at).mean()
     items = needed(r)
-    shown = {k: f"{items.loc[k, 'needed']:,} ({items.loc[k, 'n']:,})" for k in SEPARATION[1:3]}
+    shown = {k: f"{items.loc[k, 'needed']:,.0f} ({items.loc[k, 'n']:,})" for k in SEPARATION[1:3]}
     return [
-        f"Edits of the {bits:.3f} % of the weights in which the masks of a stereotypical and an "
+        f"Edits of the {bits:.3f} % of the weights inside the layers in which the masks of a stereotypical and an "
         f"anti-stereotypical {s.model} differ close {cells['stereotypical', 1.0]:.0f} % (α = 1) and "
         f"{cells['stereotypical', 2.0]:.0f} % (α = 2) of their gap on {pairs} held-out WinoBias pairs "
         f"({cells['anti', 1.0]:.0f} and {cells['anti', 2.0]:.0f} % in the other direction), as many "
-        f"random weights {random:+.1f} %, while perplexity changes by {text:+.1f} % (mean of {n} seeds).",
-        f"The original model, edited along A − S at {100 * s.k:g} % of its weights, goes from "
+        f"random weights at α = 2 {random:+.1f} %, while perplexity changes by {text:+.1f} % "
+        f"(means over {n} seeds).",
+        f"The original model, edited along A − S at {part:.2f} % of them, goes from "
         f"{before['winobias']:.1f} to {before['winobias'] + change['winobias']:.1f} % "
         f"pro-stereotypical choices (margin {before[MARGIN]:+.2f} to "
         f"{before[MARGIN] + change[MARGIN]:+.2f}).",

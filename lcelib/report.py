@@ -33,7 +33,7 @@ def figures(settings: Profile) -> None:
     """Draw every figure and write every table of the paper from the results table.
 
     Raises LceError when the full grid does not give them all: then something is
-    wrong with the drawing. Other grids draw what they have.
+    wrong with the drawing, as when "pretrained" doesn't. Other grids draw what they have.
     """
     from lcelib.figures import draw_all, draw_glue, manifest
 
@@ -48,7 +48,7 @@ def figures(settings: Profile) -> None:
 
 
 def claims(settings: Profile) -> None:
-    """Count the located weights, judge the ten claims, and check what a sound run shows."""
+    """Count the located weights, judge the claims, and check what a sound run shows."""
     from lcelib.checks import checks
     from lcelib.ledger import judge, located_table
 

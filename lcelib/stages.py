@@ -71,6 +71,15 @@ def check_inputs(settings: Profile) -> Corpus:
             raise LceError(f"{field} {place!r}", "is no file", remedy)
     if settings.winobias:
         winobias.read(sources.resolve(settings.winobias), "test")
+    elif settings.grid == "pretrained":
+        reason = "has no pairs to measure, and all its claims are about them"
+        raise LceError("grid 'pretrained'", reason, "Set winobias, as winobias_test.")
+    if settings.glue not in ("", "hub"):
+        from lcelib import glue as tasks
+
+        for name, task in tasks.TASKS.items():
+            for split in ("train", *task.splits):
+                tasks.read(task, split, Path(settings.glue) / name, 1)
     run = Run(settings)
     return read_corpus(run) if run.corpus.exists() else make_corpus(settings)
 
@@ -275,6 +284,7 @@ def glue(settings: Profile) -> None:
             rows.append(key | {k: score[k] for k in ("measure", "value", "n", "variant")})
     with atomic(run.glue) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+    shutil.rmtree(run.folder / "scratch" / "glue")
 
 
 def is_in_table_2(cell, settings: Profile) -> bool:

@@ -38,7 +38,7 @@ def articles(source: str):
     try:
         return datasets.load_dataset(name, split="train", streaming=True, **options)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = f"cannot be read ({str(error).splitlines()[0]})"
+        reason = f"cannot be read ({(str(error) or repr(error)).splitlines()[0]})"
         remedy = "Is the network there? A folder of the dump's parquet files will do as well."
         raise LceError(f"Wikipedia {source!r}", reason, remedy) from error
 
@@ -58,7 +58,7 @@ def sentences(source: str, spec: BiasSpec, limit: int) -> list[str]:
             try:
                 _gather(articles(source), spec, limit, part, state)
             except (OSError, RuntimeError) as error:
-                reason = f"was interrupted ({str(error).splitlines()[0]})"
+                reason = f"was interrupted ({(str(error) or repr(error)).splitlines()[0]})"
                 remedy = "Call it again: it goes on where it was."
                 raise LceError(f"Wikipedia {source!r}", reason, remedy) from error
             os.replace(part, goal)

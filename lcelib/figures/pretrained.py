@@ -5,7 +5,7 @@ import pandas as pd
 
 from lcelib.figures.style import ARROW, DIRECTIONS, NEUTRAL, TOWARDS_ANTI, WIDTH
 from lcelib.gaps import OPPOSITE, edit_rows, model_values, select, strategy_of
-from lcelib.pretrained import MARGIN, POWER, SEPARATION, needed, separation
+from lcelib.pretrained import MARGIN, SEPARATION, needed, separation
 from lcelib.profiles import ORIGINAL
 
 LOOKS = {
@@ -22,7 +22,7 @@ NAMES = {
 
 
 def _sparsity(results) -> float:
-    return float(results["sparsity"].max())
+    return float(results.loc[results["k"].notna(), "sparsity"].iloc[0])
 
 
 def _sweep(results, target, where, measure):
@@ -53,7 +53,8 @@ def alpha_sweep(results, located) -> plt.Figure:
         column[0].axhline(0, color="black", ls=":", lw=0.8)
         column[0].set_title(f"{ARROW[target]} (dash-dotted: the reference)", color=colour)
         column[1].set_xlabel("α")
-        column[1].set_ylim(-2, 2)
+        for bound in (-2, 2):
+            column[1].axhline(bound, color="black", ls=":", lw=0.8)
     axes[0, 0].set_ylabel("WinoBias margin, nats")
     axes[1, 0].set_ylabel("Δ perplexity, %")
     handles = [
@@ -80,7 +81,7 @@ def original_target(results, located) -> plt.Figure:
     names = []
     for y, ((reference, where, alpha), group) in enumerate(groups):
         random = where.startswith("uninformed")
-        half = 1.96 * float((group["item_se"] ** 2).sum() ** 0.5) / len(group)
+        half = 1.96 * float(group["item_se"].mean())
         axis.errorbar(
             group["value"].mean(), -y, xerr=half, fmt="o", ms=5, color=TOWARDS_ANTI, lw=1,
             mfc="white" if random else TOWARDS_ANTI,
@@ -115,18 +116,18 @@ def what_separates(results, located) -> plt.Figure:
             unit = row.se * row.n**0.5
             axis.errorbar(
                 row.difference / unit, -y + 0.12 * (row.seed % 3 - 1), xerr=1.96 * row.se / unit,
-                fmt="o", ms=4, color=NEUTRAL if row.difference < POWER * row.se else TOWARDS_ANTI,
+                fmt="o", ms=4, color=NEUTRAL if row.difference < 1.96 * row.se else TOWARDS_ANTI,
             )  # fmt: skip
     axis.axvline(0, color="black", ls=":", lw=0.8)
     at = needed(results)
     axis.set_yticks(
         [-y for y in range(len(SEPARATION))],
         [
-            f"{NAMES[m]}\n{at.loc[m, 'n']:,} items, needs {at.loc[m, 'needed']:,}"
+            f"{NAMES[m]}\n{at.loc[m, 'n']:,} items, needs {at.loc[m, 'needed']:,.0f}"
             for m in SEPARATION
         ],
     )
     axis.set_xlabel(
-        "S − A, standard deviations of an item (95 % interval over items; a point per seed)"
+        "S − A in standard deviations of an item, a point per seed (95 % interval over items; grey: reaches 0)"
     )
     return figure

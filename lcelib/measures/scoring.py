@@ -84,7 +84,7 @@ class Plan:
         for i, query in enumerate(self.queries):
             asked[query.ids[: query.position]].append(i)
         batches = []
-        for group in _chunks(sorted(prefixes.trees(asked), key=len)):
+        for group in _chunks(sorted(prefixes.trees(asked), key=len, reverse=True)):
             places = [
                 (row, place, i)
                 for row, nodes in enumerate(group)
