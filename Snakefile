@@ -23,7 +23,7 @@ ARGS = f"--profile {settings.name}" + "".join(
     f" --set {shlex.quote(f'{key}={value}')}" for key, value in settings.overrides.items()
 )
 # A rule runs again when the profile or the code behind it changed.
-TEXT = ["corpus", "profiles", "sources", "templates", "toybert", "wikipedia", "winobias"]
+TEXT = ["corpus", "data", "profiles", "sources", "templates", "toybert", "wikipedia", "winobias"]
 TRAIN = [*TEXT, "components", "kernels", "models", "subnetworks", "training"]
 MEASURE = [*TRAIN, "editing", "experiments", "localization", "measures", "patch", "stages", "strategies"]
 SHOW = ["claims", "checks", "figures", "gaps", "kernels", "ledger", "localization", "pretrained", "statistics"]

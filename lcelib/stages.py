@@ -34,7 +34,8 @@ def read_texts(settings: Profile) -> list[str]:
             sentences += templates.sentences(DATA / "english.toml")
         elif wikipedia.is_articles(source):
             spec = read_spec(settings.bias_spec)
-            sentences += wikipedia.sentences(source, spec, settings.max_pairs)
+            given = len(given_pairs(settings))
+            sentences += wikipedia.sentences(source, spec, settings.max_pairs, given)
         elif source.endswith(".toml"):
             sentences += templates.sentences(source)
         else:

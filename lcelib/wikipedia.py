@@ -18,21 +18,31 @@ _SUFFIXES = (".parquet", ".jsonl")
 
 def is_articles(source: str) -> bool:
     """Whether a text of a profile is read article by article."""
+    return source == "wikipedia" or bool(_files(source))
+
+
+def _files(source: str) -> list[Path]:
+    """The files of articles that a source other than the hub has."""
     place = Path(source)
-    inside = place.iterdir() if place.is_dir() else [place]
-    return source == "wikipedia" or any(p.suffix in _SUFFIXES for p in inside)
+    inside = sorted(place.iterdir()) if place.is_dir() else [place]
+    return [p for p in inside if p.suffix in _SUFFIXES]
+
+
+def _identity(source: str) -> list:
+    """What tells one source from another: the hub's version, or files with size and time."""
+    if source == "wikipedia":
+        return [*HUB]
+    return [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in _files(source)]
 
 
 def articles(source: str):
     """The stream of articles: the hub's Wikipedia, or files with a column "text"."""
     import datasets
 
-    place = Path(source)
     if source == "wikipedia":
         name, options = HUB[0], {"name": HUB[1]}
     else:
-        files = sorted(map(str, place.iterdir())) if place.is_dir() else [source]
-        files = [f for f in files if f.endswith(_SUFFIXES)]
+        files = [str(p) for p in _files(source)]
         name = "parquet" if files[0].endswith(".parquet") else "json"
         options = {"data_files": files}
     try:
@@ -43,20 +53,24 @@ def articles(source: str):
         raise LceError(f"Wikipedia {source!r}", reason, remedy) from error
 
 
-def sentences(source: str, spec: BiasSpec, limit: int) -> list[str]:
-    """The first different sentences that make `limit` counterfactual pairs and 3 · `limit` neutral ones.
+def sentences(source: str, spec: BiasSpec, limit: int, given: int = 0) -> list[str]:
+    """The first different sentences that make `limit` pairs, with the neutral ones they need.
+
+    Those are three for each pair, and for each of the `given` ones that come from elsewhere.
 
     They are kept in the cache under what was asked for. A stream that was interrupted
     goes on at the last thousand of articles; twice the same text gives the same bytes.
     """
-    wanted = json.dumps([source, HUB, spec.pairs, spec.attributes_1, spec.attributes_2, limit])
+    wanted = json.dumps(
+        [_identity(source), spec.pairs, spec.attributes_1, spec.attributes_2, given]
+    )
     name = f"{spec.name}-{limit}-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
     goal = cache() / "wikipedia" / f"{name}.txt"
     with lock(goal.with_suffix(".lock"), "waiting for another process to read Wikipedia …"):
         if not goal.exists():
             part, state = goal.with_suffix(".part"), goal.with_suffix(".json")
             try:
-                _gather(articles(source), spec, limit, part, state)
+                _gather(articles(source), spec, limit, limit + given, part, state)
             except (OSError, RuntimeError) as error:
                 reason = f"was interrupted ({(str(error) or repr(error)).splitlines()[0]})"
                 remedy = "Call it again: it goes on where it was."
@@ -66,7 +80,7 @@ def sentences(source: str, spec: BiasSpec, limit: int) -> list[str]:
     return goal.read_text(encoding="utf-8").splitlines()
 
 
-def _gather(stream, spec: BiasSpec, limit: int, part: Path, state: Path) -> None:
+def _gather(stream, spec: BiasSpec, limit: int, third: int, part: Path, state: Path) -> None:
     """Write the sentences to `part`; `state` says how far it is complete."""
     from tqdm import tqdm
 
@@ -85,14 +99,14 @@ def _gather(stream, spec: BiasSpec, limit: int, part: Path, state: Path) -> None
     ):
         for article in stream:
             for kind, sentence in _useful(article["text"], spec):
-                wanted = done[kind] < (limit if kind == "pairs" else 3 * limit)
+                wanted = done[kind] < (limit if kind == "pairs" else 3 * third)
                 if wanted and sentence not in seen:
                     seen.add(sentence)
                     done[kind] += 1
                     file.write(f"{sentence}\n".encode())
                     bar.update(kind == "pairs")
             done["articles"] += 1
-            if done["pairs"] == limit and done["neutral"] == 3 * limit:
+            if done["pairs"] == limit and done["neutral"] == 3 * third:
                 break
             if done["articles"] % SAVE_EVERY == 0:
                 file.flush()

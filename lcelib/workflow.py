@@ -115,11 +115,12 @@ def notebooks(settings: Profile) -> list[str]:
 
 
 def code(*parts: str) -> str:
-    """A digest of modules or folders of the package: a rule whose code changed runs again."""
+    """A digest of modules and folders of the package: a rule whose code or lists changed runs again."""
     package, digest = Path(__file__).parent, hashlib.sha256()
     for part in parts:
         place = package / part
-        files = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+        inside = (p for p in place.rglob("*") if p.suffix in (".py", ".toml"))
+        files = sorted(inside) if place.is_dir() else [place.with_suffix(".py")]
         for file in files:
             digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
     return digest.hexdigest()[:16]

@@ -120,7 +120,7 @@ def understanding(glue) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def render(table: pd.DataFrame) -> plt.Figure:
+def render(table: pd.DataFrame, what: str = "mean ± sd over seeds") -> plt.Figure:
     """The table as a picture: header, rows, and what the brackets mean."""
     width = 1.3 * len(table.columns) + 1
     figure, axis = plt.subplots(figsize=(width, 0.26 * (len(table) + 2)))
@@ -134,7 +134,5 @@ def render(table: pd.DataFrame) -> plt.Figure:
     for (row, _), cell in drawn.get_celld().items():
         cell.set_linewidth(0)
         cell.set_facecolor("#e8e8e8" if row == 0 else "#f7f7f7" if row % 2 == 0 else "white")
-    figure.supxlabel(
-        "mean ± sd over seeds at this profile (the paper's number, BERT-base)", fontsize=7
-    )
+    figure.supxlabel(f"{what} at this profile (the paper's number, BERT-base)", fontsize=7)
     return figure
