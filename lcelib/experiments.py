@@ -112,7 +112,7 @@ def grid(target: str, settings: Profile) -> list[Edit]:
 def _pretrained(target: str, settings: Profile) -> list[Edit]:
     """The edits of a pretrained model: main ones with all measures, the others briefly.
 
-    A cell costs minutes on a CPU, so the grid holds what the claims and figures ask for.
+    A cell costs a minute and more on a CPU, so the grid holds what the claims and figures ask for.
     """
     main, s, null = main_value(settings), settings.measured_sparsity, len(settings.seeds) > 1
     if target == ORIGINAL:

@@ -127,8 +127,8 @@ def evaluate(
     """Fine-tune a copy's encoder on a task and score its validation splits.
 
     The model is trained in place: give a copy where it is needed again. `limit` takes
-    the first rows of every split; 0 steps are three epochs. One value depends on the seed by about a point:
-    compare models that were fine-tuned with the same ones.
+    the first rows of every split; 0 steps are three epochs. The value depends on the
+    seed: compare models that were fine-tuned with the same one.
     """
     if task not in TASKS:
         raise LceError(f"GLUE task {task!r}", "is unknown", f"Known: {', '.join(TASKS)}.")

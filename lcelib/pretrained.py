@@ -90,8 +90,8 @@ def beats_uninformed(r, m, s):
         mask, random = (share(r, target, w, 2.0, at).mean() for w in ("mask", "uninformed =mask"))
         ratios.append(mask >= 10 * abs(random))
         texts.append(f"{target} {mask:.1f} % against {random:+.1f} %")
-    both = share(r, "stereotypical", "uninformed =mask", 2.0, at)
-    return "α = 2: " + "; ".join(texts), summary(both), verdict(all(ratios), any(ratios))
+    first = share(r, "stereotypical", "uninformed =mask", 2.0, at)
+    return "α = 2: " + "; ".join(texts), summary(first), verdict(all(ratios), any(ratios))
 
 
 def beats_matched(r, m, s):

@@ -57,8 +57,7 @@ def sentences(source: str, spec: BiasSpec, limit: int, given: int = 0) -> list[s
     """The first different sentences that make `limit` pairs, with the neutral ones they need.
 
     Those are three for each pair, and for each of the `given` ones that come from elsewhere.
-
-    They are kept in the cache under what was asked for. A stream that was interrupted
+    All are kept in the cache under what was asked for. A stream that was interrupted
     goes on at the last thousand of articles; twice the same text gives the same bytes.
     """
     wanted = json.dumps(
