@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from lcelib import kernels
+from lcelib import kernels, stages
 from lcelib.models import load
 from lcelib.subnetworks import Subnetwork
 
@@ -37,6 +37,20 @@ def toy():
 @pytest.fixture
 def fresh_toy():
     return load("toybert")
+
+
+def run_stages(settings) -> None:
+    """The graph's stages from the texts to the results table, one after the other."""
+    stages.check_inputs(settings)
+    stages.corpus(settings)
+    stages.probes(settings)
+    for seed in settings.seeds:
+        for condition in settings.conditions:
+            stages.subnetworks(settings, seed, condition)
+    for seed in settings.seeds:
+        for target in settings.targets:
+            stages.measure(settings, seed, target)
+    stages.results(settings)
 
 
 def random_subnetwork(rng, shapes=((3, 5), (4, 4), (1, 1)), sparsity=0.3, exact=True) -> Subnetwork:

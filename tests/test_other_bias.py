@@ -6,9 +6,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from conftest import run_stages
 from transformers import BertConfig, BertForMaskedLM
 
-from lcelib import stages, templates
+from lcelib import templates
 from lcelib.corpus import augment, read_spec, word_spans
 from lcelib.gaps import closed, model_values
 from lcelib.profiles import DATA, Recipe, profile
@@ -120,14 +121,7 @@ def run(tmp_path_factory):
         "seeds": 0, "sparsities": 0.3, "grid": "short", "steps": 120, "learning_rate": 1e-3,
     }  # fmt: skip
     settings = profile("toy", {k: str(v) for k, v in given.items()})
-    stages.check_inputs(settings)
-    stages.corpus(settings)
-    stages.probes(settings)
-    for condition in settings.conditions:
-        stages.subnetworks(settings, 0, condition)
-    for target in settings.targets:
-        stages.measure(settings, 0, target)
-    stages.results(settings)
+    run_stages(settings)
     yield Run(settings)
     patch.undo()
 

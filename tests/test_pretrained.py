@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import random_subnetwork
+from conftest import random_subnetwork, run_stages
 from test_kinds import SIZES, byte_level_bpe
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 import lcelib as lce
-from lcelib import pretrained, report, stages
+from lcelib import pretrained, report
 from lcelib.claims import NOT, PART, SHOWS
 from lcelib.experiments import CONTRAST, _ends, grid
 from lcelib.measures import CrowsPairs, Plan
@@ -66,16 +66,7 @@ def run(tmp_path_factory):
         "learning_rate": "0.003",
     }  # fmt: skip
     settings = profile("smollm2", {k: str(v) for k, v in given.items()})
-    stages.check_inputs(settings)
-    stages.corpus(settings)
-    stages.probes(settings)
-    for seed in settings.seeds:
-        for condition in settings.conditions:
-            stages.subnetworks(settings, seed, condition)
-    for seed in settings.seeds:
-        for target in settings.targets:
-            stages.measure(settings, seed, target)
-    stages.results(settings)
+    run_stages(settings)
     report.claims(settings)
     report.figures(settings)
     yield Run(settings)
