@@ -25,8 +25,8 @@ ARGS = f"--profile {settings.name}" + "".join(
 # A rule runs again when the profile or the code behind it changed.
 TEXT = ["corpus", "data", "profiles", "sources", "templates", "toybert", "wikipedia", "winobias"]
 TRAIN = [*TEXT, "components", "kernels", "models", "subnetworks", "training"]
-MEASURE = [*TRAIN, "editing", "experiments", "localization", "measures", "patch", "stages", "strategies"]
-SHOW = ["claims", "checks", "figures", "gaps", "kernels", "ledger", "localization", "pretrained", "statistics"]
+MEASURE = [*TRAIN, "editing", "experiments", "grid", "localization", "measures", "patch", "stages", "strategies"]
+SHOW = ["claims", "checks", "figures", "gaps", "kernels", "ledger", "localization", "pretrained", "pretrained_tables", "statistics"]
 
 
 def because(*modules):
@@ -102,7 +102,7 @@ rule results:
 rule glue:
     input: [p for c in settings.conditions for p in run_.subnetworks(FIRST_SEED, c)]
     output: run_.glue
-    params: because(*MEASURE, "glue")
+    params: because(*MEASURE, "glue", "understanding")
     threads: settings.threads
     shell: "{LCE} glue {ARGS}"
 

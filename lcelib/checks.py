@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from lcelib.experiments import OTHER_SEED
 from lcelib.gaps import (
     MEASURES,
     closed,
@@ -16,6 +15,7 @@ from lcelib.gaps import (
     relative_perplexity,
     ticket_excess,
 )
+from lcelib.grid import OTHER_SEED
 from lcelib.profiles import CONDITIONS, OPPOSITE
 from lcelib.statistics import Summary, summary, yes_no
 from lcelib.subnetworks import WINNING_TICKET

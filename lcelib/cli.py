@@ -86,7 +86,7 @@ def stage(
 
     Example: lce stage subnetworks --seed 0 --of anti
     """
-    from lcelib import report, stages, workflow
+    from lcelib import report, stages, understanding, workflow
     from lcelib.files import lock
 
     settings = profile(profile_name, parse_overrides(set_))
@@ -100,7 +100,7 @@ def stage(
             stages.subnetworks,
             stages.measure,
             stages.results,
-            stages.glue,
+            understanding.glue,
         )
     } | {f.__name__: f for f in (report.figures, report.claims, report.notebook, report.publish)}
     if name not in functions:

@@ -1,16 +1,15 @@
-"""The grid of edits behind the paper's figures, and the results table it fills."""
+"""Measuring the grid of edits: the rows of the results table."""
 
 import csv
 from collections import ChainMap
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from lcelib.editing import edit, transfer
-from lcelib.files import atomic
-from lcelib.gaps import main_value, strategy_of
+from lcelib.files import atomic, kept
+from lcelib.grid import Edit, grid
 from lcelib.localization import Located, locate
 from lcelib.measures import Score
 from lcelib.patch import Patch
@@ -37,116 +36,6 @@ COLUMNS = [
     "perplexity_delta",
     "item_se",
 ]
-OTHER_SEED = " (other seed)"
-CONTRAST = "anti - stereotypical"
-SWEEP = (-5.0, -2.0, -1.0, 0.5, 1.0, 2.0, 3.0, 5.0)
-MAIN = (0.5, 1.0, 2.0, -2.0)
-K_SWEEP = (0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 1.0)
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One cell of the grid.
-
-    `reference` is a condition, or "X - Y": then what X has more than Y is added to the
-    target. `localization` is "mask", "value K" (top share K of the shared weights),
-    "value =mask" (as many weights as the mask difference), "uninformed =mask" or
-    "uninformed =value" (drawn at random, as many as the named selection; with
-    "by component" or "by magnitude" matched). `brief` leaves out the costly measures.
-    """
-
-    target: str
-    reference: str
-    localization: str
-    strategy: str
-    alpha: float
-    sparsity: float
-    brief: bool = False
-
-
-def _edits(target, reference, localization, sparsity, alphas, others=(), brief=False) -> list[Edit]:
-    """IP or EP by α, then the strategies without α."""
-    cells = [(strategy_of(a), a) for a in alphas] + [(s, 1.0) for s in others]
-    return [Edit(target, reference, localization, *cell, sparsity, brief) for cell in cells]
-
-
-def grid(target: str, settings: Profile) -> list[Edit]:
-    """All edits of one target. "short" leaves out all but the main comparison."""
-    main, top = main_value(settings), max(settings.sparsities)
-    s, edits = settings.measured_sparsity, []
-    if settings.grid == "pretrained":
-        return _pretrained(target, settings)
-    if settings.grid == "short":
-        for reference in ("stereotypical",) if target == "neutral" else (OPPOSITE[target],):
-            for where in ("mask", main, "uninformed =mask"):
-                edits += _edits(target, reference, where, s, (1.0, 2.0))
-        return edits
-    if target == "neutral":
-        for reference in ("stereotypical", "anti"):
-            edits += _edits(target, reference, "mask", top, MAIN, ("PR", "SW"))
-            edits += _edits(target, reference, main, top, MAIN, ("PR",))
-            edits += _edits(target, reference, "uninformed =mask", top, (2.0, -2.0))
-        for sparsity in settings.sparsities[:-1]:
-            edits += _edits(target, "stereotypical", "mask", sparsity, MAIN, ("PR", "SW"))
-            edits += _edits(target, "stereotypical", main, sparsity, MAIN, ("PR",))
-        return edits
-    reference = OPPOSITE[target]
-    edits += _edits(target, reference, "mask", s, SWEEP, ("PR", "SW", "SW θ0"))
-    edits += _edits(target, reference, main, s, SWEEP, ("PR",))
-    edits += _edits(target, reference, "value =mask", s, SWEEP)
-    edits += _edits(target, reference, "uninformed =mask", s, SWEEP, ("PR",))
-    edits += _edits(target, reference, "uninformed =value", s, MAIN, ("PR",))
-    for match in ("component", "magnitude"):
-        edits += _edits(target, reference, f"uninformed =mask by {match}", s, (1.0, 2.0))
-    for share in (k for k in K_SWEEP if k != settings.k):
-        edits += _edits(target, reference, f"value {share:g}", s, (0.5,))
-    for sparsity in settings.sparsities:
-        if sparsity != s:
-            edits += _edits(target, reference, "mask", sparsity, MAIN, ("PR", "SW"))
-            edits += _edits(target, reference, main, sparsity, MAIN, ("PR",))
-    if len(settings.seeds) > 1:
-        edits += _edits(target, target + OTHER_SEED, "mask", s, (1.0,))
-    return edits
-
-
-def _pretrained(target: str, settings: Profile) -> list[Edit]:
-    """The edits of a pretrained model: main ones with all measures, the others briefly.
-
-    A cell costs a minute and more on a CPU, so the grid holds what the claims and figures ask for.
-    """
-    main, s, null = main_value(settings), settings.measured_sparsity, len(settings.seeds) > 1
-    if target == ORIGINAL:
-        full = [(CONTRAST, main, (1.0,)), (CONTRAST, "mask", (2.0,))]
-        brief = [
-            (CONTRAST, main, (0.5, 2.0)),
-            (CONTRAST, "mask", (4.0,)),
-            (CONTRAST, "value =mask", (2.0,)),
-            (CONTRAST, "uninformed =value", (1.0,)),
-            ("stereotypical", main, (-1.0,)),
-        ]
-        if null:
-            brief += [(f"stereotypical{OTHER_SEED} - stereotypical", main, (1.0,))]
-    else:
-        reference = OPPOSITE[target]
-        full = [(reference, "mask", (2.0,)), (reference, main, (1.0,))]
-        brief = [
-            (reference, "mask", (-1.0, 1.0, 4.0)),
-            (reference, main, (2.0,)),
-            (reference, "value =mask", (1.0, 2.0, 4.0)),
-            (reference, "uninformed =mask", (2.0, 4.0)),
-        ]
-        if target == "stereotypical":
-            brief += [
-                (reference, "uninformed =mask by component", (2.0,)),
-                (reference, "uninformed =mask by magnitude", (2.0,)),
-                (reference, "uninformed =value", (1.0,)),
-            ]
-            brief += [(target + OTHER_SEED, "mask", (2.0,))] if null else []
-    edits = [e for cell in full for e in _edits(target, *cell[:2], s, cell[2])]
-    edits += [e for cell in brief for e in _edits(target, *cell[:2], s, cell[2], brief=True)]
-    if target != ORIGINAL:
-        edits += _edits(target, OPPOSITE[target], "mask", s, (), ("PR", "SW"), brief=True)
-    return edits
 
 
 def find(
@@ -212,12 +101,14 @@ def measure_all(
     suite,
     settings: Profile,
     seed: int,
+    folder: Path,
 ) -> Iterator[dict]:
     """Rows of the results table: the base model, one condition's subnetworks, and all its edits.
 
     `model` is the base model, `networks` maps (condition, sparsity) to subnetworks;
     the other seed's are under the condition with " (other seed)". Every network
-    is measured once; every edit is applied, measured and taken back.
+    is measured once; every edit is applied, measured and taken back, and its rows
+    are kept in `folder`, so that a job that was stopped goes on there.
     """
     base = dense(model)
     theta_0 = base.theta
@@ -234,7 +125,8 @@ def measure_all(
     if settings.grid == "pretrained" and target == "stereotypical":
         yield from _separation(bench, settings, seed)
     located_for: dict[tuple, Located] = {}
-    for cell in grid(target, settings):
+
+    def rows(cell: Edit) -> list[dict]:
         start, end = _ends(cell)
         place = (cell.reference, cell.sparsity, cell.localization, cell.strategy == "PR")
         if place not in located_for:
@@ -242,18 +134,29 @@ def measure_all(
                 cell, networks[start, cell.sparsity], networks[end, cell.sparsity], settings.k, seed
             )
         patch = _patch(cell, networks, located_for[place], theta_0)
-        own = (target, cell.sparsity)
-        before, after = bench.scores(own), bench.edited(own, patch, cell.brief)
-        other = {}
-        if start == target:  # else there is no gap to close
-            other = bench.scores((end, cell.sparsity), settings.grid == "pretrained")
-        delta = after["perplexity"].value - before["perplexity"].value
-        for name, score in after.items():
-            yield _row(settings, seed, cell, located_for[place], score, before[name]) | {
-                "target_value": before[name].value,
-                "reference_value": other[name].value if name in other else "",
-                "perplexity_delta": delta,
-            }
+        return _edited(bench, cell, located_for[place], patch, settings, seed)
+
+    for number, cell in enumerate(grid(target, settings)):
+        yield from kept(folder / f"{number}.json", lambda cell=cell: rows(cell))
+
+
+def _edited(bench: Bench, cell: Edit, located, patch, settings, seed) -> list[dict]:
+    """All measures of one edit, beside those of its target and its reference."""
+    own, (start, end) = (cell.target, cell.sparsity), _ends(cell)
+    before, after = bench.scores(own), bench.edited(own, patch, cell.brief)
+    other = {}
+    if start == cell.target:  # else there is no gap to close
+        other = bench.scores((end, cell.sparsity), settings.grid == "pretrained")
+    delta = after["perplexity"].value - before["perplexity"].value
+    return [
+        _row(settings, seed, cell, located, score, before[name])
+        | {
+            "target_value": before[name].value,
+            "reference_value": other[name].value if name in other else "",
+            "perplexity_delta": delta,
+        }
+        for name, score in after.items()
+    ]
 
 
 def _ends(cell: Edit) -> tuple[str, str]:
@@ -312,7 +215,7 @@ def _row(settings, seed, cell: Edit, located, score: Score, before: Score | None
     }
 
 
-def write_rows(path: Path, rows: Iterator[dict]) -> None:
+def write_rows(path: Path, rows: Iterable[dict]) -> None:
     """Write rows as CSV; numbers in full precision, so that equal values give equal bytes."""
     with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", restval="")

@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,7 +41,15 @@ def lock(path: Path, waiting: str) -> Iterator[int]:
 def write_json(path: Path, value: object) -> None:
     """Write `value` as JSON with sorted keys, so that equal values give equal bytes."""
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        temporary.write_text(text, encoding="utf-8")
+
+
+def kept(path: Path, make: Callable[[], object]) -> object:
+    """What `make` gives, as JSON holds it: from the file where it is there, else made and kept."""
+    if not path.exists():
+        write_json(path, make())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def sha256(path: Path) -> str:

@@ -9,8 +9,8 @@ import pandas as pd
 from lcelib import pretrained
 from lcelib.claims import CLAIMS
 from lcelib.components import component
-from lcelib.experiments import OTHER_SEED
 from lcelib.files import atomic
+from lcelib.grid import OTHER_SEED
 from lcelib.localization import locate
 from lcelib.profiles import OPPOSITE
 from lcelib.workflow import Run

@@ -3,19 +3,16 @@
 import json
 import os
 import shutil
-from itertools import product
 from pathlib import Path
 
 from lcelib import sources, templates, wikipedia, winobias
 from lcelib.corpus import Corpus, Counterfactual, build_corpus, read_sentences, read_spec
-from lcelib.editing import edit
 from lcelib.errors import LceError
-from lcelib.experiments import OTHER_SEED, find, grid, measure_all, write_rows
+from lcelib.experiments import measure_all, write_rows
 from lcelib.files import atomic, write_json
-from lcelib.gaps import main_value
-from lcelib.profiles import DATA, GENERATED, OPPOSITE, ORIGINAL, Profile, Recipe
-from lcelib.subnetworks import load as load_network
-from lcelib.workflow import PROBES, Run
+from lcelib.grid import OTHER_SEED
+from lcelib.profiles import DATA, GENERATED, ORIGINAL, Profile
+from lcelib.workflow import PROBES, Run, use_threads
 
 PERPLEXITY_SENTENCES = 100  # about
 TOY_SENTENCES = 60_000
@@ -168,7 +165,7 @@ def subnetworks(settings: Profile, seed: int, condition: str) -> None:
         {w: settings.mask_rate_spec for w in spec.words} if biased else {},
         settings.mask_rate_other if biased else settings.mask_rate_neutral,
     )
-    scratch = run.folder / "scratch" / f"seed{seed}-{condition}"
+    scratch = run.scratch(f"subnetworks-seed{seed}-{condition}", [run.corpus])
     paths = run.subnetworks(seed, condition)
     rounds = [scratch / p.name for p in paths]
 
@@ -245,66 +242,11 @@ def measure(settings: Profile, seed: int, target: str) -> None:
         path = run.subnetwork(settings.other_seed(seed), condition, at)
         paths[condition + OTHER_SEED, settings.measured_sparsity] = path
     networks = sn.Stored(paths)
-    rows = measure_all(target, networks, lm.model, ready, settings, seed)
+    inputs = [run.corpus, *run.probes, *paths.values()]
+    scratch = run.scratch(f"measure-seed{seed}-{target}", inputs)
+    rows = list(measure_all(target, networks, lm.model, ready, settings, seed, scratch))
     write_rows(run.measured(seed, target), rows)
-
-
-def glue(settings: Profile) -> None:
-    """Table 2: fine-tune on MNLI and STS-B the base model and every edit of the stereotypical one.
-
-    One seed, the measured sparsity. What is finished is kept beside, so that a run that
-    was stopped goes on there.
-    """
-    import pandas as pd
-
-    from lcelib import glue as tasks
-    from lcelib.models import load
-
-    use_threads(settings)
-    run, seed, at = Run(settings), settings.seeds[0], settings.measured_sparsity
-    folder = None if settings.glue == "hub" else Path(settings.glue)
-    number = 1 + settings.sparsities.index(at)
-    first, second = (load_network(run.subnetwork(seed, c, number)) for c in OPPOSITE)
-    cells = [e for e in grid("stereotypical", settings) if is_in_table_2(e, settings)]
-    rows = []
-    for cell, task in product([None, *cells], tasks.TASKS):
-        name = "base" if cell is None else f"{cell.localization} {cell.strategy} {cell.alpha:g}"
-        done = run.folder / "scratch" / "glue" / f"{name} {task}.json"
-        if not done.exists():
-            lm = load(settings.model)
-            if cell is not None:
-                first.load_into(lm.model)
-                where = find(cell, first, second, settings.k, seed)
-                edit(first, second, where, cell.strategy, cell.alpha).apply(lm.model)
-            recipe = Recipe(settings.glue_steps, batch_size=32, learning_rate=2e-5, warmup=0.1)
-            data = folder and folder / task
-            write_json(done, [vars(s) for s in tasks.evaluate(lm, task, recipe, seed, data)])
-        for score in json.loads(done.read_text(encoding="utf-8")):
-            alpha = None if cell is None else cell.alpha
-            key = {"edit": name, "alpha": alpha, "sparsity": at, "seed": seed}
-            rows.append(key | {k: score[k] for k in ("measure", "value", "n", "variant")})
-    with atomic(run.glue) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
-    shutil.rmtree(run.folder / "scratch" / "glue")
-
-
-def is_in_table_2(cell, settings: Profile) -> bool:
-    """Whether the paper's Table 2 has an edit of the stereotypical model."""
-    alphas = (0.5, 1.0, 2.0, -2.0) if cell.strategy in ("IP", "EP") else (1.0,)
-    return (
-        cell.sparsity == settings.measured_sparsity
-        and cell.reference == "anti"
-        and cell.localization in ("mask", main_value(settings))
-        and cell.strategy in ("IP", "EP", "PR", "SW")
-        and cell.alpha in alphas
-    )
-
-
-def use_threads(settings: Profile) -> None:
-    """One number of threads everywhere: sums are reordered with it, and bits change."""
-    import torch
-
-    torch.set_num_threads(settings.threads)
+    shutil.rmtree(scratch)
 
 
 def results(settings: Profile) -> None:

@@ -8,9 +8,11 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,9 +97,31 @@ class Run:
         """The folder of figures and tables."""
         return self.folder / "figures"
 
+    def scratch(self, job: str, inputs: Iterable[Path]) -> Path:
+        """Where a job keeps what it has finished, until it ends.
+
+        The name tells settings, code and inputs: what others left is removed, not taken up.
+        """
+        state = [repr(self.settings), code(".")]
+        state += [f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in inputs]
+        digest = hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
+        folder = self.folder / "scratch" / f"{job}-{digest}"
+        for old in folder.parent.glob(f"{job}-*"):
+            if old != folder:
+                shutil.rmtree(old)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def notebook(self, name: str, seed: int) -> Path:
         """An executed notebook."""
         return self.folder / "notebooks" / f"seed{seed}" / f"{name}.ipynb"
+
+
+def use_threads(settings: Profile) -> None:
+    """One number of threads everywhere: sums are reordered with it, and bits change."""
+    import torch
+
+    torch.set_num_threads(settings.threads)
 
 
 def notebooks(settings: Profile) -> list[str]:

@@ -3,14 +3,17 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import spearmanr
 
-from lcelib import glue
+from lcelib import glue, stages, understanding
 from lcelib.errors import LceError
+from lcelib.figures import tables
 from lcelib.models import load
-from lcelib.profiles import Recipe
+from lcelib.profiles import OPPOSITE, Recipe, profile
+from lcelib.workflow import Run
 
 NOUNS = ("nurse", "lawyer", "cook", "engineer", "clerk", "officer")
 
@@ -87,3 +90,22 @@ def test_what_cannot_be_read_is_refused(folder, tmp_path):
         glue.evaluate(load("toybert"), "cola", recipe)
     with pytest.raises(LceError, match="GLUE mnli train: cannot be read"):
         glue.evaluate(load("toybert"), "mnli", recipe, folder=tmp_path)
+
+
+def test_table_2_has_a_row_for_every_edit_and_the_papers_number_only_at_its_sparsity(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LCE_RESULTS", str(tmp_path))
+    given = {"steps": 4, "seeds": (0,), "sparsities": (0.3,), "grid": "short", "max_pairs": 100}
+    settings = profile("toy", given | {"glue": str(folder), "glue_steps": 2})
+    stages.corpus(settings)
+    for condition in OPPOSITE:
+        stages.subnetworks(settings, 0, condition)
+    understanding.glue(settings)
+    table = pd.read_csv(Run(settings).glue)
+    assert len(table) == 4 * 5  # four scores of the base, and of α = 1, 2 by mask and by value
+    shown = tables.understanding(table)
+    assert list(shown["edit"])[:2] == ["base", "mask IP α = 1"]
+    assert shown["MNLI-m"].str.endswith(("(84.4)", "(83.9)", "(83.8)", "(84.0)")).all()
+    elsewhere = tables.understanding(table.assign(sparsity=0.1))
+    assert list(elsewhere["MNLI-m"].str.endswith("(–)")) == [False] + [True] * 4

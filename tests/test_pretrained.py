@@ -11,9 +11,10 @@ from test_kinds import SIZES, byte_level_bpe
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 import lcelib as lce
-from lcelib import pretrained, report
+from lcelib import pretrained, pretrained_tables, report
 from lcelib.claims import NOT, PART, SHOWS
-from lcelib.experiments import CONTRAST, _ends, grid
+from lcelib.experiments import _ends
+from lcelib.grid import CONTRAST, grid
 from lcelib.measures import CrowsPairs, Plan
 from lcelib.models import load
 from lcelib.profiles import OPPOSITE, profile
@@ -137,13 +138,15 @@ def test_the_summary_has_the_tables_numbers(run):
     table = report.table(run)
     located = pd.read_csv(run.folder / "located.csv")
     text = " ".join(pretrained.sentences(table, located, run.settings))
-    edits = pretrained.edits(table, run.settings)
+    edits = pretrained_tables.edits(table, run.settings)
     main = edits[
         (edits.target == "stereotypical") & (edits.localization == "mask") & (edits.alpha == 2)
     ]
     closed = main[main.reference == "anti"].closed.iloc[0]
     assert f"{closed:.0f} % (α = 2)" in text
-    assert len(pretrained.originals(table, run.settings)) == 1 + len(grid("original", run.settings))
+    assert len(pretrained_tables.originals(table, run.settings)) == 1 + len(
+        grid("original", run.settings)
+    )
 
 
 def test_transfer_is_ep_where_the_base_is_the_start_and_touches_nothing_else():

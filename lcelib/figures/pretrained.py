@@ -1,11 +1,12 @@
 """The figures of an edited pretrained model: WinoBias against α, and the original model."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 
 from lcelib.figures.style import ARROW, DIRECTIONS, NEUTRAL, TOWARDS_ANTI, WIDTH
 from lcelib.gaps import OPPOSITE, edit_rows, model_values, select, strategy_of
-from lcelib.pretrained import MARGIN, SEPARATION, needed, separation
+from lcelib.pretrained_tables import MARGIN, SEPARATION, needed, separation
 from lcelib.profiles import ORIGINAL
 
 LOOKS = {
@@ -122,12 +123,15 @@ def what_separates(results, located) -> plt.Figure:
     at = needed(results)
     axis.set_yticks(
         [-y for y in range(len(SEPARATION))],
-        [
-            f"{NAMES[m]}\n{at.loc[m, 'n']:,} items, needs {at.loc[m, 'needed']:,.0f}"
-            for m in SEPARATION
-        ],
+        [f"{NAMES[m]}\n{_items(at.loc[m])}" for m in SEPARATION],
     )
     axis.set_xlabel(
         "S − A in standard deviations of an item, a point per seed (95 % interval over items; grey: reaches 0)"
     )
     return figure
+
+
+def _items(row: pd.Series) -> str:
+    """How many items a measure has, and how many it would take."""
+    enough = "S not above A" if np.isinf(row["needed"]) else f"needs {row['needed']:,.0f}"
+    return f"{row['n']:,.0f} items, {enough}"

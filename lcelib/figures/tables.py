@@ -103,15 +103,17 @@ def understanding(glue) -> pd.DataFrame:
         ("mnli_m", "mnli_mm", "stsb_pearson", "stsb_spearman"),
     )
     rows = []
-    for name, found in glue.groupby("edit", sort=False):
-        where, _, rest = name.partition(" ")
-        share, _, strategy = rest.rpartition(" ")[0].rpartition(" ")
-        alpha = name.rpartition(" ")[2] if strategy in ("IP", "EP") else ""
-        known = paper["base"] if name == "base" else None
-        if where == "mask":
-            known = paper["mask"][strategy + alpha]
-        elif share == "0.1":
-            known = paper["value_k10"][strategy + alpha]
+    keys = ["localization", "strategy", "alpha", "sparsity"]
+    for (where, strategy, alpha, sparsity), found in glue.groupby(keys, sort=False, dropna=False):
+        edited = isinstance(where, str)
+        with_alpha = strategy in ("IP", "EP")
+        name = (
+            f"{where} {strategy}" + (f" α = {alpha:g}" if with_alpha else "") if edited else "base"
+        )
+        known = None if edited else paper["base"]
+        kind = {"mask": "mask", "value 0.1": "value_k10"}.get(where)
+        if kind and sparsity == 0.3:  # the only one that the paper has
+            known = paper[kind][strategy + (f"{alpha:g}" if with_alpha else "")]
         values = found.set_index("measure")["value"]
         beside = [f"{x:.1f}" for x in known] if known else ["–"] * len(columns)
         cells = [f"{values[c]:.1f} ({p})" for c, p in zip(columns, beside, strict=True)]
