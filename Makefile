@@ -10,7 +10,7 @@ NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=600 --nbval-kernel
 export TQDM_DISABLE := 1
 export PYTHONNOUSERSITE := 1
 
-.PHONY: paper test bench lint format lab clean
+.PHONY: paper test book bench lint format lab clean
 
 paper: .venv/ready
 	@$(LCE) run --profile $(PROFILE) --cores $(CORES) $(foreach x,$(SET),--set $(x))
@@ -19,6 +19,10 @@ test: .venv/ready lint
 	@$(LCE) run --until first_seed --cores $(CORES)
 	@$(PY) -m pytest -n $(CORES) tests
 	@$(PY) -m pytest -n $(CORES) --dist loadfile $(NBVAL) notebooks
+
+book: .venv/ready
+	@$(PY) docs/book.py build/book build/site
+	@$(PY) docs/links.py build/site
 
 bench: .venv/ready
 	@$(PY) -m benchmarks

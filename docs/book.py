@@ -1,0 +1,227 @@
+"""Builds the book from the repository's pages, executed notebooks and generated pages.
+
+Usage: python docs/book.py SOURCES SITE. The tree is the repository's, so that every
+relative link holds. Notebooks that no run has executed yet are executed first.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from lcelib import report, workflow
+from lcelib.profiles import PROFILES
+from lcelib.workflow import ROOT, Run
+
+FILES = ("CITATION.cff", "LICENSE", "Snakefile")
+FOLDERS = ("docs", "figures", "benchmarks", "lcelib")
+VIEW = "application/vnd.jupyter.widget-view+json"
+STATE = "application/vnd.jupyter.widget-state+json"
+CHAPTERS = {
+    "The paper, step by step": sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")),
+    "How to": [ROOT / f"docs/how_to/{n}.md" for n in (
+        "your_model", "your_bias_specification", "scores", "numbers_differ",
+    )],
+    "Reference": [ROOT / f"docs/{n}.md" for n in ("claims", "figures", "api")],
+}  # fmt: skip
+MODULES = {
+    "The method": ("localization", "editing", "patch", "subnetworks"),
+    "From texts to models": ("corpus", "templates", "wikipedia", "models", "training"),
+    "Measures": (
+        "measures.scoring", "measures.weat", "measures.stereoset", "measures.crows",
+        "measures.perplexity", "glue",
+    ),
+    "Files larger than memory": ("checkpoint", "streaming", "rewriting", "patchfile"),
+    "Kernels": ("kernels",),
+    "What a run shows": ("grid", "experiments", "gaps", "statistics", "claims", "pretrained"),
+    "Running it": ("profiles", "workflow", "notebook", "widgets", "errors"),
+}  # fmt: skip
+
+
+def executed(path: Path) -> Path:
+    """A notebook with its outputs: a run's, where it is newer than the source, else made now."""
+    grid = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("lcelib", {}).get("grid")
+    settings = PROFILES["smollm2" if grid == "pretrained" else "toy"]
+    made = Run(settings).notebook(path.stem, settings.seeds[0])
+    if not made.exists() or made.stat().st_mtime < path.stat().st_mtime:
+        print(f"executing {path.stem} …", flush=True)
+        report.notebook(settings, settings.seeds[0], path.stem)
+    return made
+
+
+def static(notebook: dict) -> dict:
+    """The notebook with every control replaced by what its pane shows: no script, no network."""
+    state = notebook["metadata"].pop("widgets", {}).get(STATE, {}).get("state", {})
+    injected = "injected-parameters"  # papermill's repetition of the parameters
+    notebook["cells"] = [
+        c for c in notebook["cells"] if injected not in c["metadata"].get("tags", [])
+    ]
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            if VIEW in (data := output.get("data", {})):
+                html = pane(state, data[VIEW]["model_id"])
+                output["data"] = {"text/html": f'<div class="chosen">{html}</div>'}
+    return notebook
+
+
+def pane(state: dict, model: str) -> str:
+    """The settings and the HTML of a box of controls, as text."""
+    children = [x.removeprefix("IPY_MODEL_") for x in state[model]["state"].get("children", [])]
+    parts = []
+    for child in (state[c]["state"] for c in children):
+        if child.get("_options_labels"):
+            parts.append(f"{child['description']}: {child['_options_labels'][child['index']]}")
+        elif child.get("description"):
+            parts.append(f"{child['description']}: {child['value']}")
+        else:
+            parts.append(str(child.get("value", "")))
+    return "<br>".join(parts)
+
+
+def claims_page() -> str:
+    """Every ledger that was published, with thresholds and intervals."""
+    lines = ["# Claims", "", "Thresholds stood in the code before each run; intervals are 95 %."]
+    for path in sorted((ROOT / "figures").rglob("claims.json")):
+        name = "toy" if path.parent.name == "figures" else path.parent.name
+        lines += [
+            "",
+            f"## Profile {name}",
+            "",
+            "| | claim | paper | ours | interval | threshold | verdict |",
+        ]
+        lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
+        for c in json.loads(path.read_text(encoding="utf-8")):
+            interval = "–" if c["interval"] is None else "{:.2f} … {:.2f}".format(*c["interval"])
+            cells = (
+                c["id"],
+                c["claim"],
+                c["paper"],
+                c["ours"],
+                interval,
+                c["threshold"],
+                c["verdict"],
+            )
+            lines.append("| " + " | ".join(str(x).replace("|", "\\|") for x in cells) + " |")
+        table = path.with_name("results.csv").relative_to(ROOT)
+        lines += ["", f"All values: [{table}](../{table})."]
+    return "\n".join(lines) + "\n"
+
+
+def cell_with(call: str) -> tuple[str, str] | None:
+    """The notebook and the heading under which a figure's function is called."""
+    for path in CHAPTERS["The paper, step by step"]:
+        heading, notebook = "", json.loads(path.read_text(encoding="utf-8"))
+        for cell in notebook["cells"]:
+            text = "".join(cell["source"])
+            if cell["cell_type"] == "markdown":
+                found = re.findall(r"^#+ (.+)$", text, re.M)
+                heading = found[-1] if found else heading
+            elif re.search(rf"\.{call}\(", text):
+                return path.name, heading
+    return None
+
+
+def slug(heading: str) -> str:
+    """The anchor that the book gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def figures_page() -> str:
+    """Every published figure with the function, the cell and the data that made it."""
+    lines = [
+        "# Figures",
+        "",
+        "Each is drawn by one function from one table; hashes are in the manifests.",
+    ]
+    for manifest in sorted((ROOT / "figures").rglob("manifest.json")):
+        folder = manifest.parent.relative_to(ROOT)
+        for name, entry in json.loads(manifest.read_text(encoding="utf-8")).items():
+            if not name.endswith(".png"):
+                continue
+            module, _, function = entry["function"].rpartition(".")
+            source = f"../{module.replace('.', '/')}.py"
+            lines += [
+                "",
+                f"## {folder}/{name.removesuffix('.png')}",
+                "",
+                f"![]({Path('..') / folder / name})",
+                "",
+            ]
+            lines.append(f"- drawn by [`{entry['function']}`]({source})")
+            if cell := cell_with(function):
+                lines.append(
+                    f"- shown in [{cell[0]}, “{cell[1]}”](../notebooks/{cell[0]}#{slug(cell[1])})"
+                )
+            for data in entry["data"]:
+                lines.append(f"- data: [{folder / data}](../{folder / data})")
+            if not entry["data"]:
+                lines.append("- data: sixteen weights, in the code")
+    return "\n".join(lines) + "\n"
+
+
+def api_page() -> str:
+    """The docstrings, in the order of the method."""
+    lines = ["# API", "", "Importing `lcelib as lce` gives the names of the method at once:"]
+    lines += [
+        "",
+        "```python",
+        "import lcelib as lce",
+        "",
+        "lce.locate, lce.edit, lce.transfer, lce.Patch",
+        "```",
+    ]
+    for title, modules in MODULES.items():
+        lines += ["", f"## {title}"]
+        for module in modules:
+            lines += [
+                "",
+                f"### lcelib.{module}",
+                "",
+                "```{eval-rst}",
+                f".. automodule:: lcelib.{module}",
+            ]
+            lines += ["   :members:", "```"]
+    return "\n".join(lines) + "\n"
+
+
+def contents() -> str:
+    """The book's table of contents, for the end of its first page."""
+    lines = []
+    for title, pages in CHAPTERS.items():
+        lines += ["", "```{toctree}", ":hidden:", f":caption: {title}", ""]
+        lines += [str(p.relative_to(ROOT).with_suffix("")) for p in pages]
+        lines.append("```")
+    return "\n".join(lines) + "\n"
+
+
+def gather(goal: Path) -> None:
+    """Fill the folder."""
+    shutil.rmtree(goal, ignore_errors=True)
+    ignore = shutil.ignore_patterns("__pycache__", "*.pdf", "model", "book.py")
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, goal / name, ignore=ignore)
+    for name in FILES:
+        shutil.copyfile(ROOT / name, goal / name)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (goal / "index.md").write_text(readme + contents(), encoding="utf-8")
+    pages = {"claims": claims_page, "figures": figures_page, "api": api_page}
+    for name, make in pages.items():
+        (goal / f"docs/{name}.md").write_text(make(), encoding="utf-8")
+    workflow.ensure(PROFILES["toy"], PROFILES["toy"].seeds[0])
+    (goal / "notebooks").mkdir()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for path in pool.map(executed, CHAPTERS["The paper, step by step"]):
+            notebook = static(json.loads(path.read_text(encoding="utf-8")))
+            text = json.dumps(notebook, ensure_ascii=False)
+            (goal / "notebooks" / path.name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    source, site = Path(sys.argv[1]), Path(sys.argv[2])
+    gather(source)
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
+    sys.exit(subprocess.call([*command, "-c", str(source / "docs"), str(source), str(site)]))
