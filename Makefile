@@ -10,7 +10,7 @@ NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=600 --nbval-kernel
 export TQDM_DISABLE := 1
 export PYTHONNOUSERSITE := 1
 
-.PHONY: paper test book bench lint format lab clean
+.PHONY: paper test book assignments bench lint format lab clean
 
 paper: .venv/ready
 	@$(LCE) run --profile $(PROFILE) --cores $(CORES) $(foreach x,$(SET),--set $(x))
@@ -18,11 +18,16 @@ paper: .venv/ready
 test: .venv/ready lint
 	@$(LCE) run --until first_seed --cores $(CORES)
 	@$(PY) -m pytest -n $(CORES) tests
-	@$(PY) -m pytest -n $(CORES) --dist loadfile $(NBVAL) notebooks
+	@$(PY) -m pytest -n $(CORES) --dist loadfile $(NBVAL) notebooks/[0-9]*.ipynb
 
 book: .venv/ready
 	@$(PY) docs/book.py build/book build/site
 	@$(PY) docs/links.py build/site
+
+assignments: .venv/ready
+	@cd notebooks/exercises && for name in source/*/; do \
+	  ../../$(PY) -m nbgrader generate_assignment "$$(basename $$name)" --create --force --log-level=WARN || exit 1; done
+	@echo "The students' notebooks are in notebooks/exercises/release; see docs/teaching.md."
 
 bench: .venv/ready
 	@$(PY) -m benchmarks

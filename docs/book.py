@@ -26,6 +26,7 @@ CHAPTERS = {
     "How to": [ROOT / f"docs/how_to/{n}.md" for n in (
         "your_model", "your_bias_specification", "scores", "numbers_differ",
     )],
+    "In a classroom": [ROOT / "docs/teaching.md"],
     "Reference": [ROOT / f"docs/{n}.md" for n in ("claims", "figures", "api")],
 }  # fmt: skip
 MODULES = {
