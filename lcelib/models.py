@@ -22,6 +22,7 @@ from transformers.utils import logging
 from lcelib.errors import LceError
 
 TOYBERT = Path(__file__).parent / "toybert" / "model"
+END_OF_TEXT = "<|endoftext|>"
 # Families whose logits are what their head makes of the last hidden state, and no more.
 _SIMPLE_HEADS = {
     "bert", "distilbert", "gpt2", "gpt_neo", "gpt_neox", "llama", "mistral", "opt", "qwen2",
@@ -162,7 +163,9 @@ def causal(tokenizer) -> bool:
 
 def start_id(tokenizer) -> int:
     """The token from which a causal model's sentences are scored: <|endoftext|>, or BOS, or EOS."""
-    known = tokenizer.get_vocab().get("<|endoftext|>")
+    known = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
+    if known is not None and tokenizer.convert_ids_to_tokens(known) != END_OF_TEXT:
+        known = None  # it was the unknown token
     for found in (known, tokenizer.bos_token_id, tokenizer.eos_token_id):
         if found is not None:
             return found
