@@ -9,6 +9,7 @@ NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=600 --nbval-kernel
   --nbval-sanitize-with tests/sanitize.cfg
 export TQDM_DISABLE := 1
 export PYTHONNOUSERSITE := 1
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: paper test book assignments bench lint format lab clean
 

@@ -17,7 +17,7 @@ from lcelib import report, workflow
 from lcelib.profiles import PROFILES
 from lcelib.workflow import ROOT, Run
 
-FILES = ("CITATION.cff", "LICENSE", "Snakefile")
+FILES = ("CITATION.cff", "LICENSE", "Snakefile", "notebooks/exercises/common_mistakes.toml")
 FOLDERS = ("docs", "figures", "benchmarks", "lcelib")
 VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
@@ -206,6 +206,7 @@ def gather(goal: Path) -> None:
     for name in FOLDERS:
         shutil.copytree(ROOT / name, goal / name, ignore=ignore)
     for name in FILES:
+        (goal / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, goal / name)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (goal / "index.md").write_text(readme + contents(), encoding="utf-8")
@@ -213,7 +214,6 @@ def gather(goal: Path) -> None:
     for name, make in pages.items():
         (goal / f"docs/{name}.md").write_text(make(), encoding="utf-8")
     workflow.ensure(PROFILES["toy"], PROFILES["toy"].seeds[0])
-    (goal / "notebooks").mkdir()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for path in pool.map(executed, CHAPTERS["The paper, step by step"]):
             notebook = static(json.loads(path.read_text(encoding="utf-8")))

@@ -1,9 +1,12 @@
 """The classroom's way, through nbgrader itself: release, submit, autograde, feedback."""
 
 import html
+import os
 import re
 import shutil
+import sys
 import tomllib
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -44,6 +47,8 @@ def course(tmp_path_factory):
     from nbgrader.apps import NbGraderAPI
     from traitlets.config import Config
 
+    commands = Path(sys.executable).parent  # nbgrader calls its database's command by name
+    os.environ["PATH"] = f"{commands}{os.pathsep}{os.environ['PATH']}"
     root = tmp_path_factory.mktemp("course")
     shutil.copytree(COURSE / "source", root / "source")
     config = Config()
