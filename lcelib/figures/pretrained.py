@@ -78,7 +78,7 @@ def original_target(results, located) -> plt.Figure:
     keys = ["reference", "localization", "alpha"]
     order = list(dict.fromkeys(zip(edits["reference"], edits["localization"], strict=True)))
     groups = sorted(edits.groupby(keys), key=lambda g: (order.index(g[0][:2]), g[0][2]))
-    figure, axis = plt.subplots(figsize=(WIDTH, 0.26 * len(groups) + 1))
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.26 * len(groups) + 1.2))
     names = []
     for y, ((reference, where, alpha), group) in enumerate(groups):
         random = where.startswith("uninformed")
@@ -96,7 +96,7 @@ def original_target(results, located) -> plt.Figure:
     axis.axvline(base, color=NEUTRAL, ls="--", lw=0.8)
     axis.axvline(0, color="black", ls=":", lw=0.8)
     axis.set_xlabel(
-        "WinoBias margin of the edited original, nats (dashed: unedited; dotted: no bias)"
+        "WinoBias margin of the edited original, nats\n(dashed: unedited; dotted: no bias)"
     )
     return figure
 
@@ -111,7 +111,7 @@ def _short(reference: str) -> str:
 def what_separates(results, located) -> plt.Figure:
     """S − A per measure in units of the items' standard deviation, and the items it takes to see it."""
     table = separation(results)
-    figure, axis = plt.subplots(figsize=(WIDTH, 2.2))
+    figure, axis = plt.subplots(figsize=(WIDTH, 2.4))
     for y, measure in enumerate(SEPARATION):
         for row in table[table["measure"] == measure].itertuples():
             unit = row.se * row.n**0.5
@@ -126,7 +126,7 @@ def what_separates(results, located) -> plt.Figure:
         [f"{NAMES[m]}\n{_items(at.loc[m])}" for m in SEPARATION],
     )
     axis.set_xlabel(
-        "S − A in standard deviations of an item, a point per seed (95 % interval over items; grey: reaches 0)"
+        "S − A in standard deviations of an item, a point per seed\n(95 % interval over items; grey: reaches 0)"
     )
     return figure
 
