@@ -1,143 +1,173 @@
-# The dependency graph of a run. `make paper` builds it at the toy profile;
-# `--config profile=… set_FIELD=…` builds any other. Each job is one call of
-# `lce stage`; paths and their meaning are in lcelib/workflow.py.
-import os
+# The dependency graph of a run, or of all runs of a grid file. `make paper` builds it at
+# the toy profile; `--config profile=… set_FIELD=…` builds any other, `--config grid=FILE`
+# those of a grid. Each job is one call of `lce stage`; paths and their meaning are in
+# lcelib/workflow.py and lcelib/batch.py.
 import shlex
 import sys
 
+from lcelib import batch
 from lcelib.profiles import profile
 from lcelib.workflow import Run, code, notebooks
 
-# Snakemake reads the values of the command line as YAML; the profile reads text.
-texts = {
-    key.removeprefix("set_"): value
-    if isinstance(value, (str, list))
-    else ("" if value is None else repr(value))
-    for key, value in config.items()
-    if key.startswith("set_")
-}
-settings = profile(config.get("profile", "toy"), texts)
-run_ = Run(settings)
-LCE = f"{shlex.quote(sys.executable)} -m lcelib.cli stage"
-ARGS = f"--profile {settings.name}" + "".join(
-    f" --set {shlex.quote(f'{key}={value}')}" for key, value in settings.overrides.items()
-)
+LCE = f"{shlex.quote(sys.executable)} -m lcelib.cli"
 # A rule runs again when the profile or the code behind it changed.
 TEXT = ["corpus", "data", "profiles", "sources", "templates", "toybert", "wikipedia", "winobias"]
 TRAIN = [*TEXT, "components", "kernels", "models", "subnetworks", "training"]
 MEASURE = [*TRAIN, "editing", "experiments", "grid", "localization", "measures", "patch", "stages", "strategies"]
 SHOW = ["claims", "checks", "figures", "gaps", "kernels", "ledger", "localization", "pretrained", "pretrained_tables", "statistics"]
 
+if "grid" in config:
+    GRID = batch.read(config["grid"])
+    RUNS = {f"_{number}": run_ for number, run_ in enumerate(GRID.runs, start=1)}
+else:
+    # Snakemake reads the values of the command line as YAML; the profile reads text.
+    texts = {
+        key.removeprefix("set_"): value
+        if isinstance(value, (str, list))
+        else ("" if value is None else repr(value))
+        for key, value in config.items()
+        if key.startswith("set_")
+    }
+    GRID = None
+    RUNS = {"": Run(profile(config.get("profile", "toy"), texts))}
 
-def because(*modules):
-    return f"{settings!r} {code(*modules)}"
+
+def subnetworks(run_, seeds):
+    """All subnetworks of the seeds."""
+    return [p for s in seeds for c in run_.settings.conditions for p in run_.subnetworks(s, c)]
 
 
-ROUNDS = range(len(settings.sparsities) + 1)
-FIRST_SEED = settings.seeds[0]
+def to_measure(run_):
+    """What a measuring job reads: all of its seed, and those of the null contrast."""
+    def files(wildcards):
+        seed, settings = int(wildcards.seed), run_.settings
+        at = 1 + settings.sparsities.index(settings.measured_sparsity)
+        other = [run_.subnetwork(settings.other_seed(seed), c, at) for c in settings.conditions]
+        return subnetworks(run_, [seed]) + other
 
-for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ[name] = str(settings.threads)
-os.environ |= {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "LC_ALL": "C.UTF-8"}
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-GLUE = [run_.glue] if settings.glue else []
-PUBLISH = [run_.folder / "published"] if run_.folder.name in ("toy", "smollm2") else []
+    return files
+
+
+def shown(run_):
+    """All that a run ends with: of a grid, notebooks of every seed; else those of the first."""
+    settings, seeds = run_.settings, run_.settings.seeds if GRID else run_.settings.seeds[:1]
+    files = [run_.claims, run_.figures / "manifest.json"]
+    files += [run_.notebook(n, s) for n in notebooks(settings) for s in seeds]
+    publish = not GRID and run_.settings.run_name in ("toy", "smollm2")
+    return files + ([run_.folder / "published"] if publish else [])
 
 
 rule all:
     input:
-        run_.claims,
-        run_.figures / "manifest.json",
-        [run_.notebook(n, FIRST_SEED) for n in notebooks(settings)],
-        PUBLISH,
+        [shown(run_) for run_ in RUNS.values()],
+        [GRID.results, GRID.report] if GRID else [],
 
 
-rule corpus:
-    output: run_.corpus
-    params: because(*TEXT)
-    shell: "{LCE} corpus {ARGS}"
+for suffix, run_ in RUNS.items():
+    settings = run_.settings
+    args = f"--profile {settings.name}" + "".join(
+        f" --set {shlex.quote(f'{key}={value}')}" for key, value in settings.overrides.items()
+    )
 
+    def because(*modules, settings=settings):
+        return f"{settings!r} {code(*modules)}"
 
-rule probes:
-    output: run_.probes
-    params: because(*TEXT)
-    shell: "{LCE} probes {ARGS}"
-
-
-for condition in settings.conditions:
     rule:
-        name: f"subnetworks_{condition}"
-        input: run_.corpus
-        output: [run_.folder / "subnetworks" / "seed{seed}" / f"{condition}-{i}.safetensors" for i in ROUNDS]
-        params: because(*TRAIN), condition=condition
-        benchmark: run_.folder / "times" / f"subnetworks-seed{{seed}}-{condition}.tsv"
-        priority: 2
+        name: f"first_seed{suffix}"
+        input: run_.probes, subnetworks(run_, settings.seeds[:1])
+
+    rule:
+        name: f"corpus{suffix}"
+        output: run_.corpus
+        params: because(*TEXT), args=args
+        shell: "{LCE} stage corpus {params.args}"
+
+    rule:
+        name: f"probes{suffix}"
+        output: run_.probes
+        params: because(*TEXT), args=args
+        shell: "{LCE} stage probes {params.args}"
+
+    for condition in settings.conditions:
+        rule:
+            name: f"subnetworks_{condition}{suffix}"
+            input: run_.corpus
+            output: run_.subnetworks("{seed}", condition)
+            params: because(*TRAIN), args=args, condition=condition
+            priority: 2
+            threads: settings.threads
+            shell: "{LCE} stage subnetworks {params.args} --seed {wildcards.seed} --of {params.condition}"
+
+    rule:
+        name: f"measure{suffix}"
+        input: run_.corpus, run_.probes, to_measure(run_)
+        output: run_.folder / "measured" / "seed{seed}-{target}.csv"
+        params: because(*MEASURE), args=args
+        priority: 1
         threads: settings.threads
-        shell: "{LCE} subnetworks {ARGS} --seed {wildcards.seed} --of {params.condition}"
+        shell: "{LCE} stage measure {params.args} --seed {wildcards.seed} --of {wildcards.target}"
+
+    rule:
+        name: f"results{suffix}"
+        input: [run_.measured(s, t) for s in settings.seeds for t in settings.targets]
+        output: run_.results
+        params: args=args
+        shell: "{LCE} stage results {params.args}"
+
+    rule:
+        name: f"glue{suffix}"
+        input: subnetworks(run_, settings.seeds[:1])
+        output: run_.glue
+        params: because(*MEASURE, "glue", "understanding"), args=args
+        threads: settings.threads
+        shell: "{LCE} stage glue {params.args}"
+
+    rule:
+        name: f"claims{suffix}"
+        input: run_.results, subnetworks(run_, settings.seeds)
+        output: run_.claims, run_.folder / "checks.json", run_.folder / "located.csv"
+        params: because(*SHOW), args=args
+        shell: "{LCE} stage claims {params.args}"
+
+    rule:
+        name: f"figures{suffix}"
+        input: run_.results, run_.folder / "located.csv", run_.claims, [run_.glue] if settings.glue else []
+        output: run_.figures / "manifest.json"
+        params: because(*SHOW), args=args
+        shell: "{LCE} stage figures {params.args}"
+
+    rule:
+        name: f"notebook{suffix}"
+        input: "notebooks/{notebook}.ipynb", run_.results, run_.claims
+        output: run_.folder / "notebooks" / "seed{seed}" / "{notebook}.ipynb"
+        params: because(*MEASURE, *SHOW, "notebook", "report", "widgets"), args=args
+        shell: "{LCE} stage notebook {params.args} --seed {wildcards.seed} --of {wildcards.notebook}"
+
+    rule:
+        name: f"app{suffix}"
+        input: run_.corpus, run_.probes, subnetworks(run_, settings.seeds[:1])
+        output: run_.curves
+        params: because(*MEASURE, "app"), args=args, seed=settings.seeds[0]
+        threads: settings.threads
+        shell: "{LCE} stage app {params.args} --seed {params.seed}"
+
+    rule:
+        name: f"publish{suffix}"
+        input: run_.results, run_.claims, run_.figures / "manifest.json"
+        output: run_.folder / "published"
+        params: args=args
+        shell: "{LCE} stage publish {params.args}"
 
 
-def needed(wildcards):
-    seed = int(wildcards.seed)
-    files = [p for c in settings.conditions for p in run_.subnetworks(seed, c)]
-    at = 1 + settings.sparsities.index(settings.measured_sparsity)
-    return files + [run_.subnetwork(settings.other_seed(seed), c, at) for c in settings.conditions]
+if GRID:
+    rule combine:
+        input: GRID.path, [run_.results for run_ in RUNS.values()]
+        output: GRID.results
+        params: code("batch"), grid=shlex.quote(str(GRID.path))
+        shell: "{LCE} stage combine --grid {params.grid}"
 
-
-rule measure:
-    input: run_.corpus, rules.probes.output, needed
-    output: run_.folder / "measured" / "seed{seed}-{target}.csv"
-    params: because(*MEASURE)
-    benchmark: run_.folder / "times" / "measure-seed{seed}-{target}.tsv"
-    priority: 1
-    threads: settings.threads
-    shell: "{LCE} measure {ARGS} --seed {wildcards.seed} --of {wildcards.target}"
-
-
-rule results:
-    input: [run_.measured(s, t) for s in settings.seeds for t in settings.targets]
-    output: run_.results
-    shell: "{LCE} results {ARGS}"
-
-
-rule glue:
-    input: [p for c in settings.conditions for p in run_.subnetworks(FIRST_SEED, c)]
-    output: run_.glue
-    params: because(*MEASURE, "glue", "understanding")
-    threads: settings.threads
-    shell: "{LCE} glue {ARGS}"
-
-
-rule claims:
-    input: run_.results, [p for s in settings.seeds for c in settings.conditions for p in run_.subnetworks(s, c)]
-    output: run_.claims, run_.folder / "checks.json", run_.folder / "located.csv"
-    params: because(*SHOW)
-    shell: "{LCE} claims {ARGS}"
-
-
-rule figures:
-    input: run_.results, run_.folder / "located.csv", run_.claims, GLUE
-    output: run_.figures / "manifest.json"
-    params: because(*SHOW)
-    benchmark: run_.folder / "times" / "figures.tsv"
-    shell: "{LCE} figures {ARGS}"
-
-
-rule notebook:
-    input:
-        "notebooks/{notebook}.ipynb",
-        results=run_.results,
-        claims=run_.claims,
-    output: run_.folder / "notebooks" / "seed{seed}" / "{notebook}.ipynb"
-    params: because(*MEASURE, *SHOW, "notebook", "report", "widgets")
-    benchmark: run_.folder / "times" / "notebook-seed{seed}-{notebook}.tsv"
-    shell: "{LCE} notebook {ARGS} --seed {wildcards.seed} --of {wildcards.notebook}"
-
-
-rule publish:
-    input: run_.results, run_.claims, run_.figures / "manifest.json"
-    output: run_.folder / "published"
-    shell: "{LCE} publish {ARGS}"
-
-
-rule first_seed:
-    input: rules.probes.output, [p for c in settings.conditions for p in run_.subnetworks(FIRST_SEED, c)]
+    rule report:
+        input: GRID.results, [shown(run_) for run_ in RUNS.values()]
+        output: GRID.report
+        params: code("batch", "batch_report"), grid=shlex.quote(str(GRID.path))
+        shell: "{LCE} stage report --grid {params.grid}"

@@ -18,13 +18,13 @@ from lcelib.profiles import PROFILES
 from lcelib.workflow import ROOT, Run
 
 FILES = ("CITATION.cff", "LICENSE", "Snakefile", "notebooks/exercises/common_mistakes.toml")
-FOLDERS = ("docs", "figures", "benchmarks", "lcelib")
+FOLDERS = ("docs", "figures", "benchmarks", "lcelib", "clusters")
 VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
 CHAPTERS = {
     "The paper, step by step": sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")),
     "How to": [ROOT / f"docs/how_to/{n}.md" for n in (
-        "your_model", "your_bias_specification", "scores", "numbers_differ",
+        "your_model", "your_bias_specification", "your_cluster", "scores", "numbers_differ",
     )],
     "In a classroom": [ROOT / "docs/teaching.md"],
     "Reference": [ROOT / f"docs/{n}.md" for n in ("claims", "figures", "api")],
@@ -39,7 +39,7 @@ MODULES = {
     "Files larger than memory": ("checkpoint", "streaming", "rewriting", "patchfile"),
     "Kernels": ("kernels",),
     "What a run shows": ("grid", "experiments", "gaps", "statistics", "claims", "pretrained"),
-    "Running it": ("profiles", "workflow", "notebook", "widgets", "errors"),
+    "Running it": ("profiles", "batch", "records", "workflow", "notebook", "widgets", "errors"),
 }  # fmt: skip
 
 

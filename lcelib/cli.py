@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -37,26 +38,71 @@ Tensors = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def run(
+    context: typer.Context,
     profile_name: ProfileName = "toy",
     set_: Overrides = [],  # noqa: B006 - typer copies it
+    grid: Annotated[
+        Path | None, typer.Option(help="Grid file: profiles × bias specifications × changes.")
+    ] = None,
     cores: Annotated[int, typer.Option(help="Jobs at once.")] = os.cpu_count() or 1,
+    executor: Annotated[
+        str | None, typer.Option(help="slurm, slurm-no-accounting, or a Snakemake profile folder.")
+    ] = None,
     until: Annotated[str, typer.Option(help="Rule to stop after.")] = "all",
 ) -> None:
     """Run the whole paper: corpus, models, edits, measures, figures, claims, notebooks.
 
+    With --grid, all runs of a grid file, one table and one report. What is done is not done
+    again. Whatever stands after -- goes to Snakemake.
     Example: lce run --profile toy --set seeds=0,1 --set steps=50
     """
-    from lcelib import report, workflow
+    from lcelib import batch, report, workflow
 
-    settings = profile(profile_name, parse_overrides(set_))
+    if grid and (set_ or profile_name != "toy"):
+        raise LceError("--grid", "has profiles and changes of its own", "Write them in the file.")
+    plan = batch.read(grid) if grid else None
+    all_settings = [run.settings for run in plan.runs] if plan else None
+    all_settings = all_settings or [profile(profile_name, parse_overrides(set_))]
+    options = ["--cores", str(cores)] if executor is None else _executor(executor)
     start = time.time()
-    check(settings)
-    status = workflow.build(settings, [until], cores, workflow.print_progress(start))
+    for settings in all_settings:
+        check(settings)
+    status = workflow.build(
+        [workflow.Run(settings) for settings in all_settings],
+        [f"grid={plan.path}"] if plan else workflow.config_of(settings),
+        [until],
+        workflow.print_progress(start),
+        [*options, *context.args],
+        plan.folder if plan else None,
+    )
     if status == 0 and until == "all":
-        print(report.closing(settings, start))
+        print(f"Report: {plan.report}" if plan else report.closing(settings, start))
     raise typer.Exit(status)
+
+
+def _executor(name: str) -> list[str]:
+    """Snakemake's options for a cluster: one of the folders in clusters/, or the user's."""
+    from lcelib.workflow import ROOT
+
+    for folder in (ROOT / "clusters" / name, Path(name).resolve()):
+        if (folder / "config.yaml").exists():
+            return ["--workflow-profile", str(folder)]
+    known = ", ".join(sorted(p.name for p in (ROOT / "clusters").iterdir()))
+    raise LceError(f"executor {name!r}", "has no config.yaml", f"Known: {known}; or a folder.")
+
+
+@app.command()
+def runs(json_: Json = False) -> None:
+    """List all runs: seeds, state, time, commit and machine of what was done.
+
+    Example: lce runs --json
+    """
+    from lcelib import records, workflow
+
+    found = records.runs(workflow.results_folder())
+    print(json.dumps(found, indent=1) if json_ else records.table(found))
 
 
 def check(settings) -> None:
@@ -81,15 +127,25 @@ def stage(
     set_: Overrides = [],  # noqa: B006
     seed: Annotated[int | None, typer.Option(help="Seed of the profile.")] = None,
     of: Annotated[str | None, typer.Option(help="Condition, target or notebook.")] = None,
+    grid: Annotated[Path | None, typer.Option(help="Grid file, for combine and report.")] = None,
 ) -> None:
     """Run one stage of the graph, as the Snakefile does.
 
     Example: lce stage subnetworks --seed 0 --of anti
     """
-    from lcelib import report, stages, understanding, workflow
-    from lcelib.files import lock
+    if grid:
+        from lcelib import batch, batch_report
 
+        {"combine": batch.combine, "report": batch_report.report}[name](batch.read(grid))
+        return
     settings = profile(profile_name, parse_overrides(set_))
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = str(settings.threads)  # before numpy and torch are there
+    os.environ |= {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from lcelib import records, report, stages, understanding, workflow
+    from lcelib.files import lock, write_json
+
     arguments = [] if seed is None else [check_seed(settings, seed)]
     arguments += [] if of is None else [of]
     functions = {
@@ -103,10 +159,18 @@ def stage(
             understanding.glue,
         )
     } | {f.__name__: f for f in (report.figures, report.claims, report.notebook, report.publish)}
+    if name == "app":
+        from lcelib.app import write_curves
+
+        functions[name] = write_curves
     if name not in functions:
         raise LceError(f"stage {name!r}", "is unknown", f"Known: {', '.join(functions)}.")
-    path = workflow.Run(settings).folder / "locks" / "-".join([name, *map(str, arguments)])
-    with lock(path, f"waiting for another process at {name} …"):
+    folder, job = workflow.Run(settings).folder, "-".join([name, *map(str, arguments)])
+    with (
+        lock(folder / "locks" / job, f"waiting for another process at {name} …"),
+        records.recorded(folder / "jobs" / f"{job}.json", seed),
+    ):
+        write_json(folder / "settings.json", asdict(settings))
         functions[name](settings, *arguments)
 
 

@@ -132,7 +132,7 @@ def publish(settings: Profile) -> None:
 
 def closing(settings: Profile, start: float) -> str:
     """What a run showed and where its time went, for the end of `make paper`."""
-    from lcelib import pretrained
+    from lcelib import pretrained, records
     from lcelib.ledger import summary_lines
 
     run = Run(settings)
@@ -140,14 +140,14 @@ def closing(settings: Profile, start: float) -> str:
     if settings.grid == "pretrained":
         located = pd.read_csv(run.folder / "located.csv")
         lines[-1:-1] = [*pretrained.sentences(table(run), located, settings), ""]
-    groups: dict[str, list[pd.Series]] = {}
-    for path in sorted((run.folder / "times").glob("*.tsv")):
-        row = pd.read_csv(path, sep="\t").iloc[-1]
-        groups.setdefault(path.stem.split("-")[0], []).append(row)
-    for name, rows in groups.items():
-        seconds, memory = sum(r["s"] for r in rows), max(float(r["max_rss"]) for r in rows)
-        lines.append(
-            f"  {name:12} {seconds:6.0f} s in {len(rows)} jobs, at most {memory:.0f} MB each"
+    groups: dict[str, list[dict]] = {}
+    for record in records.jobs(run.folder):
+        groups.setdefault(record["job"].split("-")[0], []).append(record)
+    for name, jobs in groups.items():
+        seconds, memory = (
+            sum(j["wall_seconds"] for j in jobs),
+            max(j["peak_megabytes"] for j in jobs),
         )
+        lines.append(f"  {name:12} {seconds:6.0f} s in {len(jobs)} jobs, at most {memory} MB each")
     lines.append(f"This call took {(time.time() - start) / 60:.1f} minutes.")
     return "\n".join(lines)

@@ -12,7 +12,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,11 @@ PROBES = {
 }
 
 
+def results_folder() -> Path:
+    """Where all runs lie: results/ in the checkout, or LCE_RESULTS."""
+    return Path(os.environ.get("LCE_RESULTS", ROOT / "results"))
+
+
 @dataclass(frozen=True)
 class Run:
     """The files of one run: every path of the project is made here."""
@@ -42,8 +48,7 @@ class Run:
     @property
     def folder(self) -> Path:
         """results/<profile>, or with a digest where the profile was overridden."""
-        base = Path(os.environ.get("LCE_RESULTS", ROOT / "results"))
-        return base / self.settings.run_name
+        return results_folder() / self.settings.run_name
 
     @property
     def published(self) -> Path:
@@ -86,6 +91,11 @@ class Run:
     def glue(self) -> Path:
         """What MNLI and STS-B lose by the edits of one model (Table 2)."""
         return self.folder / "glue.csv"
+
+    @property
+    def curves(self) -> Path:
+        """What the page of `make app` shows along α, for the first seed."""
+        return self.folder / "app.csv"
 
     @property
     def claims(self) -> Path:
@@ -150,53 +160,74 @@ def code(*parts: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def available(run: Run) -> Path:
-    """The run's results table, or the published one of the profile where it is not built."""
-    for place in (run.results, run.published / "results.csv"):
+def available(run: Run, name: str = "results") -> Path:
+    """A table of the run, or the published one of the profile where it is not built."""
+    places = [folder / f"{name}.csv" for folder in (run.folder, run.published)]
+    for place in places:
         if place.exists():
             return place
-    raise LceError("results table", f"{run.results} is not there", "Build it with: make paper")
+    remedy = "Build it with: " + ("make paper" if name == "results" else f"lce run --until {name}")
+    raise LceError(f"table {name}", f"{places[0]} is not there", remedy)
 
 
-def build(settings: Profile, targets: list[str], cores: int, show) -> int:
+def config_of(settings: Profile) -> list[str]:
+    """A run's settings as the Snakefile reads them."""
+    overrides = [f"set_{key}={value}" for key, value in settings.overrides.items()]
+    return [f"profile={settings.name}", *overrides]
+
+
+def build(
+    runs: Sequence[Run],
+    config: list[str],
+    targets: list[str],
+    show: Callable[[int, int, str], None],
+    options: Sequence[str],
+    folder: Path | None = None,
+) -> int:
     """Let Snakemake build `targets` (files or rules) and return its exit status.
 
-    `show(done, total, job)` is called for every finished job. The whole log is
-    kept in the run's folder; on failure its telling part is printed.
+    `show(done, total, job)` is called for every finished job. `options` say how many
+    jobs at once and where. The whole log is kept in `folder`, the first run's where
+    none is given; on failure its telling part is printed.
     """
-    run, config = Run(settings), [f"profile={settings.name}"]
-    config += [f"set_{key}={value}" for key, value in settings.overrides.items()]
+    folder = folder or runs[0].folder
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    command += ["--directory", str(ROOT), "--cores", str(cores), "--rerun-incomplete", "--nolock"]
+    command += ["--directory", str(ROOT), "--rerun-incomplete", "--nolock", *options]
     command += ["--rerun-triggers", "mtime", "params", "input", "code", "--nocolor"]
     command += ["--config", *config, "--", *targets]
     log, job = [], ""
-    with (
-        # Snakemake's own lock would outlive a kill; this one does not.
-        lock(run.folder / ".lock", f"waiting for another run in {run.folder} …") as held,
-        subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=ROOT,
-            pass_fds=(held,),
-        ) as process,
-    ):
+    with ExitStack() as stack:
+        # Snakemake's own lock would outlive a kill; these do not.
+        held = [
+            stack.enter_context(lock(f / ".lock", f"waiting for another run in {f} …"))
+            for f in sorted({run.folder for run in runs})
+        ]
+        process = stack.enter_context(
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                cwd=ROOT,
+                env=os.environ | {"LC_ALL": "C.UTF-8"},
+                pass_fds=held,
+            )
+        )
         for line in process.stdout:
             log.append(line)
             if found := re.match(r"Finished jobid: \d+ \(Rule: (\w+)\)", line):
                 job = found[1]
             if found := re.match(r"(\d+) of (\d+) steps", line):
                 show(int(found[1]), int(found[2]), job)
-    (run.folder / "log.txt").write_text("".join(log), encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "log.txt").write_text("".join(log), encoding="utf-8")
     if process.returncode:
         noise = re.compile(
             r"\s+(jobid|input|output|reason|resources|benchmark|priority):|Select jobs"
         )
         print("".join(x for x in log[-60:] if not noise.match(x)), file=sys.stderr)
     elif any("Nothing to be done" in line for line in log):
-        print(f"Nothing to be done: {run.folder} is up to date.")
+        print(f"Nothing to be done: {folder} is up to date.")
     return process.returncode
 
 
@@ -229,7 +260,8 @@ def ensure(settings: Profile, seed: int) -> Run:
                 bar.total, bar.n = total, done
                 bar.refresh()
 
-            status = build(settings, missing, os.cpu_count() or 1, show)
+            cores = ["--cores", str(os.cpu_count() or 1)]
+            status = build([run], config_of(settings), missing, show, cores)
         if status:
             raise LceError("the build", f"ended with status {status}", "See the log above.")
     return run
