@@ -11,7 +11,7 @@ export TQDM_DISABLE := 1
 export PYTHONNOUSERSITE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: paper test book assignments slurm bench lint format lab clean
+.PHONY: paper test book assignments app browser slurm bench lint format lab clean
 
 paper: .venv/ready
 	@$(LCE) run --profile $(PROFILE) --cores $(CORES) $(foreach x,$(SET),--set $(x))
@@ -29,6 +29,13 @@ assignments: .venv/ready
 	@cd notebooks/exercises && for name in source/*/; do \
 	  ../../$(PY) -m nbgrader generate_assignment "$$(basename $$name)" --create --force --log-level=WARN || exit 1; done
 	@echo "The students' notebooks are in notebooks/exercises/release; see docs/teaching.md."
+
+app: .venv/ready
+	@$(PY) -m voila notebooks/app.ipynb
+
+browser: .venv/ready book
+	@$(LCE) run --until first_seed --cores $(CORES)
+	@$(PY) -m pytest -m browser tests
 
 slurm: .venv/ready
 	@$(PY) -m pytest -m slurm tests
