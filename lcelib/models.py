@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import (
@@ -68,7 +69,7 @@ def load(source: str | Path) -> LanguageModel:
             output_loading_info=True,
             dtype="auto",
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         remedy = (
             "Give a folder with config.json, tokenizer.json and model.safetensors, or a hub id."

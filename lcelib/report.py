@@ -13,7 +13,7 @@ import pandas as pd
 from lcelib.errors import LceError
 from lcelib.files import atomic, write_json
 from lcelib.profiles import Profile
-from lcelib.workflow import ROOT, Run, available
+from lcelib.workflow import ROOT, Run, available, no_orphans
 
 NOTEBOOK_TIMEOUT = 600
 _ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")  # of widgets: random in every run
@@ -73,7 +73,8 @@ def notebook(settings: Profile, seed: int, name: str) -> None:
     command += ["--execution-timeout", str(NOTEBOOK_TIMEOUT), "-r", "profile", settings.name]
     command += ["-p", "seed", str(seed), "-r", "overrides", ";".join(overrides)]
     environment = os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    with no_orphans():
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         tail = "\n".join(done.stderr.splitlines()[-15:])
         killed = done.returncode in (137, 138) or "Kernel died" in done.stderr

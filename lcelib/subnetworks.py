@@ -79,16 +79,28 @@ class Subnetwork:
         tensors = dict(self.theta) | {f"mask/{n}": bits for n, bits in self.mask.items()}
         with atomic(path) as temporary:
             # One entry: safetensors writes several in random order.
-            meta = json.dumps({"initial": self.initial, "info": self.info}, sort_keys=True)
+            meta = {"initial": self.initial, "info": self.info}
+            meta = json.dumps(meta | {"sha256": _digest(tensors, meta)}, sort_keys=True)
             save_file(tensors, temporary, {"subnetwork": meta})
 
 
+def _digest(tensors: dict[str, np.ndarray], meta: dict) -> str:
+    """The SHA-256 of everything in the file: names, types, shapes, values, description."""
+    digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    for name, array in sorted(tensors.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
 def load(path: Path) -> Subnetwork:
-    """Read a subnetwork file."""
+    """Read a subnetwork file; one changed bit is enough to refuse it."""
     try:
         with safe_open(path, "numpy") as file:
             meta = json.loads(file.metadata()["subnetwork"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}
+        if meta.pop("sha256") != _digest(tensors, meta):
+            raise ValueError("its content is not what was written")
         mask = {k.removeprefix("mask/"): tensors.pop(k) for k in list(tensors) if "mask/" in k}
         return Subnetwork(tensors, mask, meta["initial"], meta["info"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:

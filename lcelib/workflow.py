@@ -9,13 +9,16 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from lcelib.errors import LceError
 from lcelib.files import lock
@@ -34,9 +37,12 @@ PROBES = {
 }
 
 
+GRACE = 5  # seconds that a child has to end by itself
+
+
 def results_folder() -> Path:
     """Where all runs lie: results/ in the checkout, or LCE_RESULTS."""
-    return Path(os.environ.get("LCE_RESULTS", ROOT / "results"))
+    return Path(os.environ.get("LCE_RESULTS", ROOT / "results")).resolve()
 
 
 @dataclass(frozen=True)
@@ -176,6 +182,33 @@ def config_of(settings: Profile) -> list[str]:
     return [f"profile={settings.name}", *overrides]
 
 
+@contextmanager
+def no_orphans() -> Iterator[None]:
+    """Where this process is interrupted or terminated inside, all that it started ends with it.
+
+    The first child is asked to stop (on a cluster it cancels its jobs), the others are told to;
+    what still runs after GRACE seconds is killed.
+    """
+
+    def terminated(number, frame):
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, terminated)
+    try:
+        yield
+    except BaseException:
+        children = psutil.Process().children(recursive=True)
+        for number, child in enumerate(children):
+            with suppress(psutil.NoSuchProcess):
+                child.send_signal(signal.SIGTERM if number else signal.SIGINT)
+        for child in psutil.wait_procs(children, GRACE)[1]:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def build(
     runs: Sequence[Run],
     config: list[str],
@@ -192,7 +225,7 @@ def build(
     """
     folder = folder or runs[0].folder
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    command += ["--directory", str(ROOT), "--rerun-incomplete", "--nolock", *options]
+    command += ["--directory", str(results_folder()), "--rerun-incomplete", "--nolock", *options]
     command += ["--rerun-triggers", "mtime", "params", "input", "code", "--nocolor"]
     command += ["--config", *config, "--", *targets]
     log, job = [], ""
@@ -213,6 +246,7 @@ def build(
                 pass_fds=held,
             )
         )
+        stack.enter_context(no_orphans())
         for line in process.stdout:
             log.append(line)
             if found := re.match(r"Finished jobid: \d+ \(Rule: (\w+)\)", line):

@@ -1,6 +1,8 @@
 """Shared pieces: the shipped toy, small random subnetworks, and optional real data."""
 
+import json
 import os
+from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -19,6 +21,29 @@ from lcelib.subnetworks import Subnetwork
 torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("LCE_SHARED", ROOT.parent / "shared"))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--outcome-of-faults", help="JSON file: fault → how its tests ended")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        numbers = [n for mark in item.iter_markers("faults") for n in mark.args]
+        item.user_properties += [("fault", n) for n in numbers]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if not (path := config.getoption("--outcome-of-faults")):
+        return
+    outcome: dict[int, Counter] = {}
+    for kind in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(kind, []):
+            if report.when == "call" or kind in ("error", "skipped"):
+                for _, number in report.user_properties:
+                    outcome.setdefault(number, Counter())[kind] += 1
+    Path(path).parent.mkdir(exist_ok=True)
+    Path(path).write_text(json.dumps(outcome, indent=1), encoding="utf-8")
 
 
 def shared(name: str) -> Path:

@@ -51,7 +51,7 @@ END
 kill-node) $SUDO pkill -9 -x slurmd ;;
 start-node) start_node ;;
 stop)
-  $SUDO pkill -9 -x 'slurmd|slurmctld|slurmstepd' || true
+  for daemon in slurmctld slurmd slurmstepd; do $SUDO pkill -9 -x "$daemon" || true; done
   $SUDO rm -rf "$CONF" "$STATE"
   ;;
 *)

@@ -223,6 +223,7 @@ def test_tensors_are_chosen_by_pattern(tmp_path):
         streaming.locate(a, b, Localization(tensors=("nothing_like_this",)))
 
 
+@pytest.mark.faults(16)
 def test_a_patch_is_refused_by_another_model_and_twice(tmp_path):
     pair_of_models(tmp_path)
     a, b, out, patch = (tmp_path / n for n in ("a", "b", "out", "patch"))
@@ -286,6 +287,7 @@ def test_what_does_not_fit_is_refused_by_name_and_nothing_is_written(kind, how, 
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.faults(11)
 def test_models_with_other_tokenizers_are_refused(tmp_path):
     folders = [tmp_path / name for name in ("one", "two")]
     for folder in folders:
@@ -300,6 +302,7 @@ def test_models_with_other_tokenizers_are_refused(tmp_path):
         streaming.locate(*folders, Localization("value", k=5))
 
 
+@pytest.mark.faults(12)
 def test_models_of_other_architecture_are_refused(tmp_path):
     pair_of_models(tmp_path, "llama")
     random_model("bert").save_pretrained(tmp_path / "c")
@@ -307,6 +310,7 @@ def test_models_of_other_architecture_are_refused(tmp_path):
         streaming.locate(tmp_path / "a", tmp_path / "c", Localization())
 
 
+@pytest.mark.faults(6)
 @pytest.mark.parametrize(
     ("index", "says"),
     [
@@ -379,6 +383,7 @@ def test_memory_does_not_grow_with_the_checkpoint(k, tmp_path):
     assert 10 << 10 < peak < 256 << 10, f"{peak / 1024:.0f} MiB"
 
 
+@pytest.mark.faults(5)
 def test_a_full_disk_is_refused_before_and_named_in_the_middle(tmp_path, monkeypatch):
     a, b = big_pair(tmp_path, 8)
     with monkeypatch.context() as patch:
@@ -397,6 +402,7 @@ def test_a_full_disk_is_refused_before_and_named_in_the_middle(tmp_path, monkeyp
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
 
 
+@pytest.mark.faults(5)
 def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch):
     place = tmp_path / "small"
     place.mkdir()
@@ -416,6 +422,7 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch):
         subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.faults(2)
 def test_a_killed_edit_leaves_no_output_and_the_next_one_cleans_up(tmp_path):
     a, b = big_pair(tmp_path, 100)
     out, killed = tmp_path / "out", 0

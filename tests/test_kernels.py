@@ -93,6 +93,7 @@ def as_bytes(tensor):
     return tensor.numpy().tobytes()
 
 
+@pytest.mark.faults(17)
 @pytest.mark.parametrize(("values", "dtype"), CASES, ids=str)
 def test_pruning_drops_exactly_the_k_lowest_and_the_first_of_equals(backend, values, dtype):
     weights = tensors(1, dtype, **KINDS[values])
@@ -107,6 +108,7 @@ def test_pruning_drops_exactly_the_k_lowest_and_the_first_of_equals(backend, val
         assert same(masks, again)
 
 
+@pytest.mark.faults(17)
 @pytest.mark.parametrize(("values", "dtype"), CASES, ids=str)
 @pytest.mark.parametrize("some", [False, True], ids=["all", "among"])
 def test_top_k_difference_is_the_head_of_a_stable_sort(backend, values, dtype, some):
@@ -215,6 +217,7 @@ def test_reading_and_writing_at_positions(backend):
     assert all(torch.equal(weights[n].view(-1), before[n]) for n in weights)
 
 
+@pytest.mark.faults(13)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_nan_and_inf_are_refused_by_name(backend, bad):
     target, reference = tensors(16), tensors(17)
@@ -225,6 +228,7 @@ def test_nan_and_inf_are_refused_by_name(backend, bad):
         backend.prune_masks(reference, 5)
 
 
+@pytest.mark.faults(23)
 @pytest.mark.parametrize("wrong", [torch.ones(4, dtype=torch.float64), torch.ones(4, 4).t()])
 def test_other_dtypes_and_strided_views_are_refused_by_name(backend, wrong):
     with pytest.raises(LceError, match="tensor w: is "):
@@ -333,6 +337,7 @@ def test_every_sample_is_equally_likely(k):
     assert sum((n - expected) ** 2 / expected for n in seen.values()) < 45.3  # p = 0.001, 20 df
 
 
+@pytest.mark.faults(23)
 def test_a_gpu_kernel_that_fails_is_done_on_the_cpu_with_one_warning(monkeypatch):
     """The device is imitated: tensors that say they are on a GPU, and a backend that raises."""
     triton = pytest.importorskip("lcelib.kernels.triton")

@@ -194,12 +194,14 @@ def _weat_file():
     return DATA / "weat8.json"
 
 
+@pytest.mark.faults(19)
 def test_words_that_the_model_does_not_know_are_refused(toy):
     test = weat.WeatTest("t", ("zebra",), ("art",), ("he",), ("she",))
     with pytest.raises(LceError, match="zebra"):
         weat.Weat(test, toy.tokenizer)
 
 
+@pytest.mark.faults(19)
 def test_a_specification_that_the_vocabulary_cannot_write_is_refused_with_its_words(toy, tmp_path):
     file = tmp_path / "spec.toml"
     file.write_text(
@@ -212,6 +214,7 @@ def test_a_specification_that_the_vocabulary_cannot_write_is_refused_with_its_wo
     check_words(profile("toy"), toy.tokenizer)
 
 
+@pytest.mark.faults(11)
 def test_a_tokenizer_of_the_right_size_with_other_ids_is_refused(toy, tmp_path):
     texts = sentences(20, seed=5)
     check_prediction(profile("toy"), toy, texts)
@@ -227,6 +230,7 @@ def test_a_tokenizer_of_the_right_size_with_other_ids_is_refused(toy, tmp_path):
         check_prediction(profile("toy"), load(tmp_path / "model"), texts)
 
 
+@pytest.mark.faults(19)
 @pytest.mark.parametrize("reader", [stereoset.read, crows.read, weat.read])
 def test_files_of_another_format_are_refused(reader, tmp_path):
     path = tmp_path / "x"
@@ -238,6 +242,7 @@ def test_files_of_another_format_are_refused(reader, tmp_path):
         reader(tmp_path / "absent")
 
 
+@pytest.mark.faults(19)
 def test_empty_selections_are_refused(tmp_path):
     path = tmp_path / "crows.csv"
     path.write_text(probes.crows())

@@ -44,6 +44,7 @@ def lce(*arguments, cwd=None, **environment):
 SPEC = 'name = "x"\npairs = [["woman", "man"]]\nattributes_1 = ["{0}"]\nattributes_2 = ["zebra"]\n'
 
 
+@pytest.mark.faults(18)
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -72,6 +73,7 @@ def test_bad_input_is_refused_in_three_lines_before_any_work(arguments, says, tm
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.faults(11, 12)
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path, fresh_toy):
     folder = tmp_path / "model"
     fresh_toy.model.save_pretrained(folder)
@@ -91,6 +93,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path, fresh_toy):
     load(folder)
 
 
+@pytest.mark.faults(13)
 def test_weights_that_are_not_finite_are_named(fresh_toy):
     weight = fresh_toy.model.bert.encoder.layer[0].output.dense.weight
     weight.data[0, :3] = float("nan")
@@ -98,6 +101,7 @@ def test_weights_that_are_not_finite_are_named(fresh_toy):
         check_finite("model", dict(fresh_toy.model.named_parameters()))
 
 
+@pytest.mark.faults(15)
 def test_a_pickled_checkpoint_is_not_read(tmp_path, fresh_toy):
     import pickle
 
@@ -253,3 +257,15 @@ def test_the_readmes_ledger_is_the_published_one():
         line = next(x for x in text.splitlines() if x.startswith(f"| {claim['id']} |"))
         assert claim["ours"] in line
         assert f"**{claim['verdict']}**" in line
+
+
+def test_every_fault_stands_in_the_readme_with_tests_that_passed():
+    sys.path.insert(0, str(ROOT / "tests"))
+    from reliability import FAULTS
+
+    block = (ROOT / "README.md").read_text().split("<!-- reliability")[1].split("<!-- end of")[0]
+    rows = [line.split(" | ") for line in block.splitlines() if re.match(r"\| \d", line)]
+    assert [int(row[0].strip("| ")) for row in rows] == list(FAULTS)
+    assert all(re.match(r"[1-9]", row[-1]) for row in rows)
+    assert "failed" not in block
+    assert "error" not in block

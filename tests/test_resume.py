@@ -8,6 +8,7 @@ import sys
 import time
 from random import Random
 
+import pytest
 from conftest import ROOT
 
 from lcelib.files import sha256
@@ -49,6 +50,7 @@ def hashes(results):
     return {p.name: sha256(p) for p in sorted(results.rglob("*.safetensors"))}
 
 
+@pytest.mark.faults(2)
 def test_killed_jobs_end_with_the_same_bytes(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed with space"
     for folder in (whole, killed):

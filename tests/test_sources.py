@@ -76,6 +76,7 @@ def test_files_are_fetched_once(server):
     assert sorted(p.name for p in folder.iterdir()) == ["a.txt", "b.txt"]
 
 
+@pytest.mark.faults(8)
 @pytest.mark.parametrize("fault", ["500", "cut", "wrong"])
 def test_passing_faults_are_overcome(server, fault):
     server.faults = [fault, fault]
@@ -87,6 +88,7 @@ def test_passing_faults_are_overcome(server, fault):
         assert half - (1 << 13) < int(ranges[1][6:-1]) <= half  # goes on where it was cut
 
 
+@pytest.mark.faults(8)
 @pytest.mark.parametrize(("fault", "says"), [("500", "500 Server Error"), ("wrong", "not ")])
 def test_lasting_faults_are_refused_and_leave_nothing(server, fault, says):
     server.faults = [fault] * 3
@@ -103,6 +105,7 @@ def test_lasting_faults_are_refused_and_leave_nothing(server, fault, says):
     assert whole(sources.get("pair"))  # and the next call mends it
 
 
+@pytest.mark.faults(8)
 def test_an_interrupted_call_goes_on_in_the_next_one(server):
     server.faults = ["cut"] * 3
     with pytest.raises(LceError):
@@ -113,6 +116,7 @@ def test_an_interrupted_call_goes_on_in_the_next_one(server):
     assert server.asked[before][1] is not None
 
 
+@pytest.mark.faults(7, 8)
 def test_a_damaged_file_is_fetched_again(server):
     folder = sources.get("pair")
     (folder / "b.txt").write_bytes(b"else")
@@ -121,6 +125,7 @@ def test_a_damaged_file_is_fetched_again(server):
     assert whole(sources.get("pair"))
 
 
+@pytest.mark.faults(5)
 def test_a_full_disk_is_named(server, tmp_path, monkeypatch):
     place = tmp_path / "small"
     place.mkdir()
@@ -136,6 +141,7 @@ def test_a_full_disk_is_named(server, tmp_path, monkeypatch):
         subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.faults(9)
 def test_two_processes_share_a_cache(server):
     with multiprocessing.get_context("fork").Pool(4) as pool:
         folders = pool.map(sources.get, ["pair"] * 4)

@@ -160,6 +160,7 @@ def test_pruned_weights_are_exactly_zero_at_every_step(toy, text, fresh_toy):
     assert all((parameters[n][keep] != 0).float().mean() > 0.99 for n, keep in kept.items())
 
 
+@pytest.mark.faults(13)
 def test_a_loss_that_is_not_finite_stops_at_that_step(toy, text, fresh_toy):
     with torch.no_grad():
         fresh_toy.model.get_input_embeddings().weight.fill_(float("nan"))
@@ -234,6 +235,7 @@ def test_iterative_magnitude_pruning(fresh_toy):
         ).all()
 
 
+@pytest.mark.faults(6)
 def test_a_subnetwork_file_round_trips_and_damage_is_refused(fresh_toy, tmp_path):
     theta = subnetworks.parameters(fresh_toy.model)
     names = prunable(fresh_toy.model)

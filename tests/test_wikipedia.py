@@ -45,6 +45,7 @@ def test_the_first_useful_sentences_are_kept_and_no_more(dump):
     ]
 
 
+@pytest.mark.faults(8)
 def test_an_interrupted_stream_goes_on_and_gives_the_same_bytes(dump, tmp_path, monkeypatch):
     monkeypatch.setattr(wikipedia, "SAVE_EVERY", 7)
     read, seen = wikipedia._useful, []
@@ -96,6 +97,7 @@ def test_a_text_without_any_pair_is_refused(tmp_path, monkeypatch):
         make_corpus(profile("toy", {"texts": str(file)}))
 
 
+@pytest.mark.faults(21)
 def test_wikipedia_without_network_is_an_error_with_a_remedy(tmp_path, monkeypatch):
     monkeypatch.setenv("LCE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")

@@ -43,6 +43,11 @@ def read(path: str | Path) -> WeatTest:
         raise LceError(f"WEAT file {path}", f"cannot be read ({error!r})", remedy) from error
     if not all(sets):
         raise LceError(f"WEAT file {path}", "one of its word sets is empty", "Fill all four sets.")
+    for words in (sets[0] + sets[1], sets[2] + sets[3]):
+        twice = sorted({w for w in words if words.count(w) > 1})
+        if twice:
+            reason = f"{', '.join(twice[:3])} occurs twice in the targets or in the attributes"
+            raise LceError(f"WEAT file {path}", reason, "Leave each word in one set, once.")
     return WeatTest(Path(path).stem, *sets)
 
 
