@@ -39,7 +39,7 @@ browser: .venv/ready book
 
 faults: .venv/ready
 	@$(LCE) run --until first_seed --cores $(CORES)
-	@$(PY) -m pytest -n $(CORES) -m faults --outcome-of-faults build/faults.json tests
+	@$(PY) -m pytest -n $(CORES) -m "faults or slow" --outcome-of-faults build/faults.json tests
 	@PYTHONPATH=. $(PY) tests/reliability.py
 
 slurm: .venv/ready

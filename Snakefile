@@ -7,7 +7,7 @@ import sys
 
 from lcelib import batch
 from lcelib.profiles import profile
-from lcelib.workflow import ROOT, Run, code, notebooks
+from lcelib.workflow import CHECKOUT, ROOT, Run, code, notebooks
 
 LCE = f"{shlex.quote(sys.executable)} -m lcelib.cli"
 # A rule runs again when the profile or the code behind it changed.
@@ -53,7 +53,7 @@ def shown(run_):
     settings, seeds = run_.settings, run_.settings.seeds if GRID else run_.settings.seeds[:1]
     files = [run_.claims, run_.figures / "manifest.json"]
     files += [run_.notebook(n, s) for n in notebooks(settings) for s in seeds]
-    publish = not GRID and run_.settings.run_name in ("toy", "smollm2")
+    publish = CHECKOUT and not GRID and run_.settings.run_name in ("toy", "smollm2")
     return files + ([run_.folder / "published"] if publish else [])
 
 

@@ -13,6 +13,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import badges
+
 from lcelib import report, workflow
 from lcelib.profiles import PROFILES
 from lcelib.workflow import ROOT, Run
@@ -202,7 +204,7 @@ def contents() -> str:
 def gather(goal: Path) -> None:
     """Fill the folder."""
     shutil.rmtree(goal, ignore_errors=True)
-    ignore = shutil.ignore_patterns("__pycache__", "*.pdf", "model", "book.py")
+    ignore = shutil.ignore_patterns("__pycache__", "*.pdf", "model", "book.py", "badges.py")
     for name in FOLDERS:
         shutil.copytree(ROOT / name, goal / name, ignore=ignore)
     for name in FILES:
@@ -217,6 +219,8 @@ def gather(goal: Path) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for path in pool.map(executed, CHAPTERS["The paper, step by step"]):
             notebook = static(json.loads(path.read_text(encoding="utf-8")))
+            if known := badges.repository():
+                badges.put(notebook, known, path.name)
             text = json.dumps(notebook, ensure_ascii=False)
             (goal / "notebooks" / path.name).write_text(text, encoding="utf-8")
 

@@ -48,6 +48,8 @@ def commit() -> str:
         command = ["git", "-C", str(ROOT), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
+    if not (ROOT / ".git").exists():
+        return "unknown"
     try:
         changed = git("status", "--porcelain", "--untracked-files=no")
         return git("rev-parse", "HEAD").strip() + ("+" if changed else "")

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import psutil
@@ -24,7 +25,18 @@ from lcelib.errors import LceError
 from lcelib.files import lock
 from lcelib.profiles import Profile
 
-ROOT = Path(os.environ.get("LCE_ROOT", Path(__file__).resolve().parent.parent))
+
+def _root() -> Path:
+    """The checkout; of an installed package, the folder that has the same files."""
+    checkout = Path(__file__).resolve().parent.parent
+    if (checkout / "Snakefile").exists():
+        return checkout
+    (snakefile,) = (f for f in metadata.files("lcelib") if f.name == "Snakefile")
+    return Path(snakefile.locate()).resolve().parent
+
+
+ROOT = _root()
+CHECKOUT = (ROOT / "pyproject.toml").exists()
 PUBLISHED = ROOT / "figures"
 PROBES = {
     "stereoset.json": "stereoset",
@@ -35,14 +47,13 @@ PROBES = {
     "weat_names.json": "weat_names",
     "winobias.json": "winobias",
 }
-
-
 GRACE = 5  # seconds that a child has to end by itself
 
 
 def results_folder() -> Path:
-    """Where all runs lie: results/ in the checkout, or LCE_RESULTS."""
-    return Path(os.environ.get("LCE_RESULTS", ROOT / "results")).resolve()
+    """Where all runs lie: results/ in the checkout or, without one, here; or LCE_RESULTS."""
+    home = ROOT if CHECKOUT else Path.cwd()
+    return Path(os.environ.get("LCE_RESULTS", home / "results")).resolve()
 
 
 @dataclass(frozen=True)
@@ -241,8 +252,7 @@ def build(
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                cwd=ROOT,
-                env=os.environ | {"LC_ALL": "C.UTF-8"},
+                env=os.environ | {"LC_ALL": "C.UTF-8", "LCE_RESULTS": str(results_folder())},
                 pass_fds=held,
             )
         )

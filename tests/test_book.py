@@ -7,6 +7,7 @@ import pytest
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "docs"))
+import badges
 import book
 import links
 
@@ -35,6 +36,20 @@ def test_a_control_becomes_what_its_pane_shows():
     assert list(html) == ["text/html"]
     for part in ("α: 0.5", "located by: value", "<b>value at 0.5</b>"):
         assert part in html["text/html"]
+
+
+def test_every_notebook_has_its_own_badges_once(monkeypatch):
+    monkeypatch.setenv("GITHUB_REPOSITORY", "someone/companion")
+    for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        for repository in ("another/one", badges.repository()):
+            badges.put(notebook, repository, path.name)
+        text = json.dumps(notebook)
+        assert text.count(badges.MARK) == 1
+        assert f"github/someone/companion/blob/main/notebooks/{path.name})" in text
+        assert f"gh/someone/companion/HEAD?urlpath=lab/tree/notebooks/{path.name})" in text
+        assert "another/one" not in text
+    monkeypatch.delenv("GITHUB_REPOSITORY")
 
 
 def test_every_figure_has_the_cell_and_the_data_that_made_it():

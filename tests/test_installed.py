@@ -1,0 +1,49 @@
+"""Notebooks alone, in an environment that has the package by pip and nothing of the checkout."""
+
+import json
+import os
+import shutil
+import site
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+pytestmark = pytest.mark.slow
+BINDER = 2 * 2**30  # bytes that a free Binder session has
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """A new virtual environment with the built wheel; it sees our dependencies, not our lcelib."""
+    folder = tmp_path_factory.mktemp("empty")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", str(ROOT), "--no-deps", "-w", folder / "wheel"], check=True)
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    (packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
+    own = [p for p in site.getsitepackages() if Path(p).is_dir()]
+    (packages / "dependencies.pth").write_text("\n".join(own) + "\n")
+    (wheel,) = (folder / "wheel").glob("*.whl")
+    python = folder / "venv" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", wheel], check=True)
+    return python
+
+
+@pytest.mark.parametrize("name", ["00_start_here", "01_corpus", "06_results"])
+def test_a_notebook_runs_alone(environment, tmp_path, name):
+    shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", tmp_path)
+    command = [environment, "-m", "papermill", f"{name}.ipynb", "out.ipynb", "--no-progress-bar"]
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("LCE_")}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    text = (tmp_path / "out.ipynb").read_text(encoding="utf-8")
+    assert "profile toy, seed 0" in text
+    assert str(ROOT) not in text
+    for record in tmp_path.rglob("jobs/*.json"):  # what it had to build
+        content = json.loads(record.read_text())
+        assert content["commit"] == "unknown"
+        assert content["peak_megabytes"] * 2**20 < BINDER / 2  # two jobs at once
