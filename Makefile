@@ -26,6 +26,7 @@ book: .venv/ready
 	@$(PY) docs/links.py build/site
 
 assignments: .venv/ready
+	@echo "Writing the students' notebooks (about a minute) …"
 	@cd notebooks/exercises && for name in source/*/; do \
 	  ../../$(PY) -m nbgrader generate_assignment "$$(basename $$name)" --create --force --log-level=WARN || exit 1; done
 	@echo "The students' notebooks are in notebooks/exercises/release; see docs/teaching.md."

@@ -32,3 +32,4 @@ def plain(app, what, name, obj, options, lines):
 
 def setup(app):
     app.connect("autodoc-process-docstring", plain)
+autodoc_preserve_defaults = True  # as in the source: no path of the machine that built it

@@ -38,7 +38,7 @@ def test_every_assignment_says_what_it_teaches_and_asks_for_words():
         assert "Content note" in text
         free = [c for c in notebook.cells if c.cell_type == "markdown" and "nbgrader" in c.metadata]
         assert free
-        assert len(MISTAKES[name]) == 2
+        assert len(MISTAKES[name]) >= 2
 
 
 @pytest.fixture(scope="module")
