@@ -17,6 +17,7 @@ nb_ipywidgets_js = {}  # and their controls as static text: the page needs no ne
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_preserve_defaults = True  # as in the source: no path of the machine that built it
 suppress_warnings = ["myst.header", "misc.highlighting_failure"]
 _CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 
@@ -32,4 +33,3 @@ def plain(app, what, name, obj, options, lines):
 
 def setup(app):
     app.connect("autodoc-process-docstring", plain)
-autodoc_preserve_defaults = True  # as in the source: no path of the machine that built it
