@@ -29,7 +29,7 @@ CHAPTERS = {
         "your_model", "your_bias_specification", "your_cluster", "scores", "numbers_differ",
     )],
     "In a classroom": [ROOT / "docs/teaching.md"],
-    "Reference": [ROOT / f"docs/{n}.md" for n in ("claims", "figures", "api")],
+    "Reference": [ROOT / f"docs/{n}.md" for n in ("claims", "figures", "patch_format", "api")],
 }  # fmt: skip
 MODULES = {
     "The method": ("localization", "editing", "patch", "subnetworks"),
@@ -38,7 +38,7 @@ MODULES = {
         "measures.scoring", "measures.weat", "measures.stereoset", "measures.crows",
         "measures.perplexity", "glue",
     ),
-    "Files larger than memory": ("checkpoint", "streaming", "rewriting", "patchfile"),
+    "Files larger than memory": ("checkpoint", "streaming", "rewriting", "patchfile", "description"),
     "Kernels": ("kernels",),
     "What a run shows": ("grid", "experiments", "gaps", "statistics", "claims", "pretrained"),
     "Running it": ("profiles", "batch", "records", "workflow", "notebook", "widgets", "errors"),

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from lcelib import patch_cli
 from lcelib.errors import LceError, explained
 from lcelib.profiles import check_seed, parse_overrides, profile
 
@@ -235,6 +236,7 @@ def edit(
         print(files_cli.written(found, output, patch, time.time() - start))
 
 
+app.add_typer(patch_cli.app, name="patch", help="Patch files: make, check, apply, take back.")
 data = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data, name="data", help="Data and models of others: list, check, fetch.")
 Names = Annotated[list[str] | None, typer.Argument(help="Names, as `lce data check` lists them.")]

@@ -1,14 +1,17 @@
 """A patch: the whole difference that an edit makes, applied and taken back bit for bit."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
 from lcelib import kernels
+from lcelib.components import component
+from lcelib.description import refuse_harm
 from lcelib.errors import LceError
 
 
@@ -45,7 +48,7 @@ class Patch:
 
     changes: dict[str, Change]
     alpha: float = 1.0
-    info: dict[str, str] = field(default_factory=dict)
+    info: dict[str, object] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -92,8 +95,13 @@ class Patch:
         values = {n: like(c.at(alpha), views[n]) for n, c in self.changes.items()}
         kernels.write_at(views, self._positions(views), values)
 
-    def apply(self, model: nn.Module) -> None:
-        """Apply in place. Raises LceError, with the model untouched, unless all old values match."""
+    def apply(self, model: nn.Module, towards_stereotype: bool = False) -> None:
+        """Apply in place. Raises LceError, with the model untouched, unless all old values match.
+
+        A patch whose file says that it raises stereotype scores must be asked for.
+        """
+        if not towards_stereotype:
+            refuse_harm(self.info, self.alpha)
         self._check(model, 0, "applied")
         self._put(model, self.alpha)
 
@@ -115,11 +123,136 @@ class Patch:
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[nn.Module]:
         """The model with the patch inside the `with` block, and exactly as before after it."""
-        self.apply(model)
+        self.apply(model, towards_stereotype=True)  # to be looked at, and taken back
         try:
             yield model
         finally:
             self.revert(model)
+
+    def save(self, path: Path, base: nn.Module | None = None, tokenizer=None, **about) -> None:
+        """Write a patch file; with the model it was made for, so that others are refused.
+
+        `about` goes into the file's description (docs/patch_format.md): id, revision,
+        direction, bias, measures, licence, citation. Raises LceError for values that are
+        not finite, and unless `base` has the old values.
+        """
+        from lcelib import description, patchfile
+
+        names = {n: c for n, c in self.changes.items() if len(c.index)}
+        info = {k: v for k, v in self.info.items() if k not in ("format", "digest")}
+        info |= {"alpha": self.alpha} | about
+        if base is not None:
+            self._check(base, 0, "saved")
+            own = {k: about.pop(k) for k in ("id", "revision") if k in about}
+            info = {k: v for k, v in info.items() if k not in own}
+            info["base"] = description.of_model(base, names, tokenizer) | own
+        description.check_direction(info)
+        with patchfile.writing(Path(path), info, values=True) as writer:
+            for name, change in names.items():
+                for values in (change.old, change.new):
+                    if not np.isfinite(like(values, torch.empty(0)).float().numpy()).all():
+                        raise LceError(
+                            f"patch {path}", f"{name} has NaN or Inf", "Use sound models."
+                        )
+                writer.add(
+                    name, patchfile.dtype_of(change.old), change.index, change.old, change.new
+                )
+
+    @staticmethod
+    def load(path: Path) -> "Patch":
+        """Read a patch file, all of it checked; at the strength that it was saved with."""
+        from lcelib import patchfile
+
+        arrays, info = patchfile.read(Path(path))
+        if any(len(a) != 3 for a in arrays.values()):
+            raise LceError(
+                f"{path}", "lists positions without values", "Give a file of `lce edit`."
+            )
+        changes = {n: Change(i.astype(np.int64), old, new) for n, (i, old, new) in arrays.items()}
+        return Patch(changes, info.get("alpha", 1.0), info)
+
+    def verify(self, model: nn.Module, tokenizer=None) -> str:
+        """ "base" or "applied": which state the model is in, every touched tensor compared whole.
+
+        Raises LceError for any other model or state. Without a description of the base in
+        the file only the listed weights can be compared.
+        """
+        from lcelib import description
+        from lcelib.models import prunable
+
+        views = self._views(model)
+        found = kernels.read_at(views, self._positions(views))
+        here = {n: bits(v) for n, v in found.items()}
+
+        def holds(alpha: float) -> bool:
+            wanted = {n: c.at(alpha) for n, c in self.changes.items()}
+            return all(np.array_equal(here[n], v.view(here[n].dtype)) for n, v in wanted.items())
+
+        state = "base" if holds(0.0) else "applied" if holds(self.alpha) else None
+        if state is None:
+            reason = "is neither the patch's base nor has it the patch at this strength"
+            raise LceError("model", reason, "Give the strength it was applied at: scale(alpha).")
+        if "base" in self.info:
+            digests = {}
+            for name, change in self.changes.items():
+                whole = bits(views[name]).copy()
+                whole[change.index] = change.old.view(whole.dtype)
+                digests[name] = description.digest([whole])
+            parameters = dict(model.named_parameters())
+            shapes = {n: parameters[n].shape for n in prunable(model)}
+            vocabulary = description.vocabulary_of(tokenizer)
+            description.check_base("model", self.info["base"], shapes, vocabulary, digests)
+        return state
+
+    def settled(self) -> "Patch":
+        """The same change with its strength worked in: new values at α, and α = 1."""
+        changes = {n: Change(c.index, c.old, c.at(self.alpha)) for n, c in self.changes.items()}
+        return Patch(changes, 1.0, self.info)
+
+    def invert(self) -> "Patch":
+        """The patch that leads back: from the values at this strength to the old ones."""
+        changes = {n: Change(c.index, c.new, c.old) for n, c in self.settled().changes.items()}
+        return Patch(changes, 1.0, _derived("inverted", self))
+
+    def restrict(self, keep: Callable[[int, str], bool]) -> "Patch":
+        """The part of it in the components for which `keep(layer, component)` holds."""
+        changes = {n: c for n, c in self.changes.items() if keep(*component(n))}
+        return Patch(changes, self.alpha, _derived("restricted", self))
+
+    def compose(self, other: "Patch", overlap: str = "refuse") -> "Patch":
+        """Both in one, each at its strength, for a model that has neither.
+
+        Where both list a weight, `overlap` says what happens: "refuse", or the new value of
+        the "first" or of the "last" is taken. Raises LceError for patches of different
+        models and for overlaps that nobody decided.
+        """
+        if overlap not in ("refuse", "first", "last"):
+            raise LceError(f"overlap {overlap!r}", "is unknown", "Use refuse, first or last.")
+        _same_base(self, other)
+        changes = {}
+        for name, (one, two) in _pairs(self, other):
+            index, old, first, last = _both(name, one, two)
+            common = len(one.index) + len(two.index) - len(index)
+            if common and overlap == "refuse":
+                reason = f"both list {common} weights of {name}"
+                raise LceError("patches", reason, 'Decide: overlap="first" or "last".')
+            over, under = (one, last) if overlap == "first" else (two, first)
+            under[np.searchsorted(index, over.index)] = over.new
+            changes[name] = Change(index, old, under)
+        return Patch(changes, 1.0, _derived(f"composed, overlap: {overlap}", self, other))
+
+    def diff(self, other: "Patch") -> "Patch":
+        """The patch that takes a model with this one to a model with the other."""
+        _same_base(self, other)
+        changes = {}
+        for name, (one, two) in _pairs(self, other):
+            index, _, first, last = _both(name, one, two)
+            width = first.itemsize
+            bytes_ = (v.view(np.uint8).reshape(-1, width) for v in (first, last))
+            differ = np.not_equal(*bytes_).any(1)
+            if differ.any():
+                changes[name] = Change(index[differ], first[differ], last[differ])
+        return Patch(changes, 1.0, _derived("difference", self, other))
 
     def report(self, model: nn.Module) -> Report:
         """Apply, compare every parameter bit by bit with its state before, and revert."""
@@ -136,6 +269,58 @@ class Patch:
         return Report(self.size, changed, others, sum(p.numel() for p in before.values()))
 
 
+def _pairs(one: Patch, two: Patch) -> Iterator[tuple[str, tuple[Change, Change]]]:
+    """For every tensor what each patch changes there at its strength, perhaps nothing."""
+    changes = [p.settled().changes for p in (one, two)]
+    for name in dict.fromkeys([*changes[0], *changes[1]]):
+        dtype = next(c[name].old.dtype for c in changes if name in c)
+        none = Change(np.empty(0, np.int64), np.empty(0, dtype), np.empty(0, dtype))
+        yield name, tuple(c.get(name, none) for c in changes)
+
+
+def _both(name: str, one: Change, two: Change) -> tuple[np.ndarray, ...]:
+    """All positions of two changes of one tensor; there the old values, and those of each."""
+    index, first = np.unique(np.concatenate([one.index, two.index]), return_index=True)
+    _, here, there = np.intersect1d(one.index, two.index, return_indices=True)
+    same = one.old.dtype == two.old.dtype
+    if not same or one.old[here].tobytes() != two.old[there].tobytes():
+        reason = f"{name} has other old values in one than in the other"
+        raise LceError("patches", reason, "Use patches of one base model.")
+    old = np.concatenate([one.old, two.old])[first]
+    states = []
+    for change in (one, two):
+        states.append(old.copy())
+        states[-1][np.searchsorted(index, change.index)] = change.new
+    return index, old, *states
+
+
+def _same_base(one: Patch, two: Patch) -> None:
+    """Refuse patches whose files name different models."""
+    bases = [p.info.get("base", {}) for p in (one, two)]
+    for key in ("architecture", "tokenizer"):
+        if None not in (values := [b.get(key) for b in bases]) and values[0] != values[1]:
+            raise LceError("patches", f"are of different models ({key})", "Use one base model.")
+    tensors = [b.get("tensors", {}) for b in bases]
+    for name in tensors[0].keys() & tensors[1].keys():
+        if tensors[0][name] != tensors[1][name]:
+            reason = f"are of different models ({name} differs)"
+            raise LceError("patches", reason, "Use one base model.")
+
+
+def _derived(how: str, *patches: Patch) -> dict[str, object]:
+    """The description of a patch made of others: their base, and where it comes from.
+
+    What was measured of them does not hold for it.
+    """
+    bases = [p.info["base"] for p in patches if "base" in p.info]
+    sources = [p.info.get("digest", "unsaved") for p in patches]
+    info: dict[str, object] = {"method": {"made by": how, "of": sources}, "direction": "unknown"}
+    if len(bases) == len(patches):
+        tensors = {n: t for b in bases for n, t in b.get("tensors", {}).items()}
+        info["base"] = bases[0] | {"tensors": tensors}
+    return info
+
+
 def bits(values: torch.Tensor) -> np.ndarray:
     """The values' bits as unsigned integers, on the host: what is compared when bits must agree."""
     word = {2: torch.uint16, 4: torch.uint32, 8: torch.uint64}[values.element_size()]
@@ -144,5 +329,6 @@ def bits(values: torch.Tensor) -> np.ndarray:
 
 def like(values: np.ndarray, tensor: torch.Tensor) -> torch.Tensor:
     """Values of a patch as a tensor on a tensor's device; uint16 holds bfloat16."""
+    values = values if values.flags.writeable else values.copy()  # of a file, memory-mapped
     found = torch.from_numpy(np.ascontiguousarray(values))
     return (found.view(torch.bfloat16) if values.dtype == np.uint16 else found).to(tensor.device)

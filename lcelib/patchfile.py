@@ -1,25 +1,73 @@
-"""Located weights and patches as safetensors files, written and read without holding them.
+"""Located weights and patches as safetensors files: self-checking, small, written without holding them.
 
-A tensor NAME has "index/NAME" (sorted flat positions, uint32), and in a patch
-"old/NAME" and "new/NAME", the values before and at α = 1 in the tensor's dtype.
-One metadata entry, "lce", says in JSON where they come from.
+For each tensor NAME with n listed weights:
+
+- in a patch "old/NAME" and "new/NAME" (n), the values before and at α = 1 in the
+  tensor's dtype;
+- their sorted flat positions: either "index/NAME" (uint32, n), or, where that is smaller,
+  in Elias and Fano's code: "low/NAME" (uint8, n), the lower eight bits of each, and
+  "high/NAME" (uint8), the rest: bit (p >> 8) + i, counted from the least significant
+  bit of the first byte, is set for the i-th position p.
+
+The metadata entry "lce" is JSON (docs/patch_format.md). Its "digest" is the SHA-256 of
+the whole file with the digest's own 64 digits replaced by zeros.
 """
 
+import hashlib
 import json
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
 
-from lcelib.checkpoint import DTYPES, Entry, complete, entries
+from lcelib.checkpoint import DTYPES, WIDTHS, complete
 from lcelib.errors import LceError
 from lcelib.files import atomic
 
-SECTIONS = ("index", "old", "new")
+FORMAT = 1
+SECTIONS = ("index", "low", "high", "old", "new")
+ZEROS = "0" * 64
+LARGEST_HEADER = 1 << 24  # bytes
+BLOCK = 1 << 22  # bytes
+AGAIN = "Get it again, from somebody you trust."
+Arrays = dict[str, tuple[np.ndarray, ...]]
+
+
+def dtype_of(values: np.ndarray) -> str:
+    """The name that safetensors gives a dtype; uint16 holds bfloat16."""
+    return next(name for name, kind in DTYPES.items() if kind == values.dtype)
+
+
+def encode(index: np.ndarray) -> dict[str, np.ndarray]:
+    """Sorted positions as the sections that take fewer bytes."""
+    index = np.ascontiguousarray(index, np.uint32)
+    count = len(index)
+    if count == 0:
+        return {"index": index}
+    places = (index >> np.uint32(8)).astype(np.int64) + np.arange(count)
+    length = int(places[-1]) // 8 + 1
+    if count + length >= 4 * count:
+        return {"index": index}
+    high = np.zeros(8 * length, bool)
+    high[places] = True
+    return {"low": index.astype(np.uint8), "high": np.packbits(high, bitorder="little")}
+
+
+def decode(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The positions from Elias and Fano's code, as uint32."""
+    places = np.flatnonzero(np.unpackbits(high, bitorder="little"))
+    if len(places) != len(low):
+        raise ValueError(f"{len(places)} high parts for {len(low)} low parts")
+    upper = places - np.arange(len(places))
+    if len(upper) and upper[-1] >= 1 << 24:
+        raise ValueError("a position beyond 2^32")
+    return (upper.astype(np.uint32) << np.uint32(8)) | low
 
 
 class Writer:
@@ -35,67 +83,207 @@ class Writer:
         for spool, part in zip(self.spools, (parts[0].astype(np.uint32), *parts[1:]), strict=True):
             spool.write(np.ascontiguousarray(part))
 
-    def header(self, info: dict) -> bytes:
-        """The file's header: tensors in the order of the spools, padded to eight bytes."""
-        tensors, place = {"__metadata__": {"lce": json.dumps(info, sort_keys=True)}}, 0
-        for section in SECTIONS[: len(self.spools)]:
-            for name, (count, dtype) in self.lengths.items():
-                if count == 0:
-                    continue
-                own = "U32" if section == "index" else dtype
-                size = count * (4 if section == "index" else np.dtype(DTYPES[dtype]).itemsize)
-                offsets = [place, place + size]
-                tensors[f"{section}/{name}"] = {
-                    "dtype": own, "shape": [count], "data_offsets": offsets
-                }  # fmt: skip
-                place += size
-        text = json.dumps(tensors, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
-        return len(text).to_bytes(8, "little") + text
+    def recode(self, spool) -> dict[str, tuple[str, int]]:
+        """Replace the spool of positions by their shorter code; its tensors with dtype and length."""
+        plain, self.spools[0], found = self.spools[0], spool, {}
+        plain.seek(0)
+        for name, (count, _) in self.lengths.items():
+            index = np.frombuffer(plain.read(4 * count), np.uint32)
+            for section, part in encode(index).items() if count else ():
+                found[f"{section}/{name}"] = ("U32" if section == "index" else "U8", len(part))
+                spool.write(part)
+        return found
+
+
+def _header(tensors: dict[str, tuple[str, int]], info: dict) -> bytes:
+    """The file's header with a digest of zeros, padded to eight bytes."""
+    about = {"format": FORMAT, "digest": ZEROS} | info
+    content, place = {"__metadata__": {"lce": json.dumps(about, sort_keys=True)}}, 0
+    for name, (dtype, count) in tensors.items():
+        stop = place + count * WIDTHS[dtype]
+        content[name] = {"dtype": dtype, "shape": [count], "data_offsets": [place, stop]}
+        place = stop
+    text = json.dumps(content, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _blocks(file) -> Iterator[bytes]:
+    while block := file.read(BLOCK):
+        yield block
 
 
 @contextmanager
 def writing(path: Path, info: dict, values: bool) -> Iterator[Writer]:
-    """Yield a Writer; the file appears, complete, when the block ends without error."""
+    """Yield a Writer; the file appears, complete, when the block ends without error.
+
+    `info` may be filled until then.
+    """
     with ExitStack() as stack:
         stack.enter_context(complete(path))
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        spools = [
+        code, *spools = (
             stack.enter_context(tempfile.TemporaryFile(dir=Path(path).parent))
-            for _ in SECTIONS[: 3 if values else 1]
-        ]
+            for _ in range(4 if values else 2)
+        )
         writer = Writer(spools)
         yield writer
+        listed = {n: (dtype, count) for n, (count, dtype) in writer.lengths.items() if count}
+        tensors = {
+            f"{section}/{name}": entry
+            for section in (("old", "new") if values else ())
+            for name, entry in listed.items()
+        } | writer.recode(code)
+        spools = [*writer.spools[1:], writer.spools[0]]  # values first: they must be aligned
+        header = _header(tensors, info)
+        digest = hashlib.sha256(header)
+        for spool in spools:
+            spool.seek(0)
+            for block in _blocks(spool):
+                digest.update(block)
         with atomic(path) as temporary, open(temporary, "wb") as out:
-            out.write(writer.header(info))
+            out.write(header.replace(ZEROS.encode(), digest.hexdigest().encode(), 1))
             for spool in spools:
                 spool.seek(0)
-                shutil.copyfileobj(spool, out, 1 << 20)
+                shutil.copyfileobj(spool, out, BLOCK)
 
 
-def read(path: Path) -> tuple[dict[str, tuple[np.ndarray, ...]], dict]:
-    """The arrays of each tensor (index, or index, old, new), memory-mapped, and the info."""
-    found = entries(path)
-    with safe_open(path, "np") as file:
-        text = (file.metadata() or {}).get("lce")
-    if text is None or any(name.split("/", 1)[0] not in SECTIONS for name in found):
-        remedy = "Give a file that `lce locate` or `lce edit` wrote."
-        raise LceError(f"{path}", "is not a file of located weights", remedy)
-    data = np.asarray(np.memmap(path, np.uint8, "r"))
-    names = [n.removeprefix("index/") for n in found if n.startswith("index/")]
-    kinds = [s for s in SECTIONS if f"{s}/{names[0]}" in found] if names else list(SECTIONS)
+@dataclass(frozen=True)
+class File:
+    """A file whose digest and structure have been found sound."""
 
-    def view(entry: Entry, dtype) -> np.ndarray:
-        return data[entry.start : entry.stop].view(dtype)
+    path: Path
+    data: np.ndarray  # the bytes after the header, memory-mapped
+    tensors: dict[str, tuple[str, int, int]]  # dtype, start, stop
+    info: dict
 
-    arrays = {}
-    for name in names:
-        parts = [found[f"{s}/{name}"] for s in kinds]
-        types = [np.uint32, *(DTYPES[e.dtype] for e in parts[1:])]
-        arrays[name] = tuple(view(e, t) for e, t in zip(parts, types, strict=True))
-        index = arrays[name][0]
-        if len({e.size for e in parts}) > 1 or (index[1:] <= index[:-1]).any():
-            raise LceError(
-                f"{path}", f"index/{name} is not sorted or not complete", "Get it again."
+    def part(self, name: str) -> np.ndarray:
+        """One array, as a view of the file."""
+        dtype, start, stop = self.tensors[name]
+        kind = {"U8": np.uint8, "U32": np.uint32}.get(dtype) or DTYPES[dtype]
+        return np.require(self.data[start:stop].view(kind), requirements="A")
+
+
+def check(path: Path) -> File:
+    """Read header and digest, and refuse whatever is not exactly as it was written.
+
+    Nothing is executed, and nothing allocated that the file's own size does not bound.
+    """
+    path = Path(path)
+    try:
+        size = os.path.getsize(path)
+        with open(path, "rb") as file:
+            start = file.read(8)
+            length = int.from_bytes(start, "little")
+            if len(start) < 8 or not 2 <= length <= min(size - 8, LARGEST_HEADER):
+                raise ValueError(f"its header cannot be {length} bytes long in {size}")
+            header = file.read(length)
+            about, tensors = _parse(header, size - 8 - length)
+            given = about["digest"]
+            digest = hashlib.sha256(start + header.replace(given.encode(), ZEROS.encode(), 1))
+            for block in _blocks(file):
+                digest.update(block)
+        if digest.hexdigest() != given:
+            raise ValueError("its content is not what was written: the digest differs")
+    except FileNotFoundError as error:
+        raise LceError(f"{path}", "is not there", "Give the path of a patch.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        reason = f"is no sound file of located weights ({error})"
+        raise LceError(f"{path}", reason, AGAIN) from error
+    data = (
+        np.memmap(path, np.uint8, "r")[8 + length :] if size > 8 + length else np.empty(0, np.uint8)
+    )
+    return File(path, np.asarray(data), tensors, about)
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    """A JSON object without repeated names."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name occurs twice in its header")
+    return found
+
+
+def _parse(header: bytes, size: int) -> tuple[dict, dict[str, tuple[str, int, int]]]:
+    """The metadata and the tensors of a header, whose data have `size` bytes."""
+    content = json.loads(header.decode(), object_pairs_hook=_once)
+    metadata = content.pop("__metadata__", None) if isinstance(content, dict) else None
+    text = metadata.get("lce") if isinstance(metadata, dict) else None
+    about = json.loads(text, object_pairs_hook=_once) if isinstance(text, str) else None
+    if not isinstance(about, dict) or not isinstance(about.get("digest"), str):
+        raise ValueError("it has no metadata of that kind")
+    if about.get("format") != FORMAT or not re.fullmatch(r"[0-9a-f]{64}", about["digest"]):
+        raise ValueError(f"its format is {about.get('format')!r}; this lcelib reads {FORMAT}")
+    tensors, place = {}, 0
+    for name, entry in content.items():
+        section, _, own = name.partition("/")
+        kinds = {"index": ("U32",), "low": ("U8",), "high": ("U8",)}.get(section, tuple(DTYPES))
+        if section not in SECTIONS or not own:
+            raise ValueError(f"it holds {name!r}, which is no part of a patch")
+        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+            raise ValueError(f"{name} is not described as a tensor")
+        if entry["dtype"] not in kinds:
+            raise ValueError(f"{name} has dtype {entry['dtype']!r}")
+        numbers = [*_numbers(entry["shape"], 1), *_numbers(entry["data_offsets"], 2)]
+        count, start, stop = numbers
+        if start != place or stop - start != count * WIDTHS[entry["dtype"]] or stop > size:
+            raise ValueError(
+                f"{name} claims {count} values in the bytes {start} to {stop} of {size}"
             )
-    return arrays, json.loads(text)
+        tensors[name], place = (entry["dtype"], start, stop), stop
+    if place != size:
+        raise ValueError(f"{size - place} bytes belong to no tensor")
+    return about, tensors
+
+
+def _numbers(value: object, length: int) -> list[int]:
+    """A list of that many numbers ≥ 0."""
+    fine = isinstance(value, list) and len(value) == length
+    if not fine or any(type(x) is not int or not 0 <= x < 1 << 63 for x in value):
+        raise ValueError(f"{value!r} where {length} numbers ≥ 0 belong")
+    return value
+
+
+def read(path: Path) -> tuple[Arrays, dict]:
+    """The arrays of each tensor (index, or index, old, new) and the info, all checked.
+
+    Values are memory-mapped. Raises LceError for anything but sorted positions inside
+    their tensors (where the info has its shape) with as many finite values.
+    """
+    file = check(path)
+    arrays: Arrays = {}
+    shapes = {n: t["shape"] for n, t in file.info.get("base", {}).get("tensors", {}).items()}
+    try:
+        for name in dict.fromkeys(n.partition("/")[2] for n in file.tensors):
+            arrays[name] = _arrays(file, name, shapes.get(name))
+        if len({len(a) for a in arrays.values()}) > 1:
+            raise ValueError("some tensors have values, others have not")
+    except (ValueError, TypeError, KeyError) as error:
+        reason = f"is no sound file of located weights ({error})"
+        raise LceError(f"{path}", reason, AGAIN) from error
+    return arrays, file.info
+
+
+def _arrays(file: File, name: str, shape: list[int] | None) -> tuple[np.ndarray, ...]:
+    """Positions, or positions, old and new values, of one tensor."""
+    has = {section for section in SECTIONS if f"{section}/{name}" in file.tensors}
+    coded, valued = has >= {"low", "high"}, has >= {"old", "new"}
+    if has != ({"low", "high"} if coded else {"index"}) | ({"old", "new"} if valued else set()):
+        raise ValueError(f"{name} has {', '.join(sorted(has))}")
+    code = [file.part(f"{section}/{name}") for section in ("low", "high")] if coded else []
+    index = decode(*code) if coded else file.part(f"index/{name}")
+    if (index[1:] <= index[:-1]).any():
+        raise ValueError(f"the positions of {name} are not sorted, or repeat")
+    if shape is not None and len(index) and index[-1] >= np.prod(shape, dtype=np.int64):
+        raise ValueError(f"a position of {name} is outside of its shape {shape}")
+    if not valued:
+        return (index,)
+    old, new = (file.part(f"{section}/{name}") for section in ("old", "new"))
+    if not len(index) == len(old) == len(new) or old.dtype != new.dtype:
+        raise ValueError(f"{name} has {len(index)} positions, {len(old)} and {len(new)} values")
+    for values in (old, new):
+        bits = values.view(np.uint32 if values.itemsize == 4 else np.uint16)
+        exponent = {np.float32: 0x7F800000, np.float16: 0x7C00}.get(values.dtype.type, 0x7F80)
+        if ((bits & exponent) == exponent).any():
+            raise ValueError(f"{name} has values that are NaN or infinite")
+    return index, old, new

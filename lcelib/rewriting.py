@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lcelib import checkpoint, kernels, patchfile
+from lcelib import checkpoint, description, kernels, patchfile
 from lcelib.checkpoint import Checkpoint, check_alike
 from lcelib.errors import LceError
 from lcelib.kernels.numpy_keys import Arrays, pieces
@@ -31,12 +31,14 @@ def edit(
     patch: Path | None = None,
     base: Path | None = None,
     progress: Progress = silent,
+    describe: dict | None = None,
 ) -> Found:
     """Edit the target's located weights; write a new checkpoint, a patch, or both.
 
     IP, EP: θ' = θ_t + α (θ_r − θ_t) ⊙ b (Eq. 3–4); PR: 0 (Eq. 5); SW: m_r ⊙ θ, where a
     weight that is switched on gets its value in `base`, the model before fine-tuning
-    (Eq. 6). The written checkpoint is compared with the target, bit by bit.
+    (Eq. 6). The written checkpoint is compared with the target, bit by bit. `describe`
+    goes into the patch's description.
     """
     check_strategy(strategy, alpha, how.by)
     if output is None and patch is None:
@@ -59,7 +61,8 @@ def edit(
     with ExitStack() as stack:
         writer = None
         if patch is not None:
-            about = info(how, strategy=strategy, alpha=strength)
+            about = {"alpha": strength, "method": info(how, strategy=strategy)} | (describe or {})
+            description.check_direction(about)
             writer = stack.enter_context(patchfile.writing(patch, about, values=True))
 
         def edited(name: str) -> Iterator[np.ndarray]:
@@ -81,6 +84,9 @@ def edit(
             edits = {n: (lambda n=n: edited(n)) for n in names}
             with checkpoint.writing(one, output, edits, progress) as written:
                 compare(found, one, written)
+        if writer is not None:
+            touched = [n for n, (count, _) in writer.lengths.items() if count]
+            about["base"] = description.of_checkpoint(one, touched) | about.pop("base", {})
     return found
 
 
@@ -119,6 +125,77 @@ def compare(found: Found, before: Checkpoint, after: Checkpoint) -> None:
             raise LceError(f"{after.folder}", reason, "Is the disk sound? Nothing was kept.")
 
 
+def difference(
+    base: Path, changed: Path, patch: Path, describe: dict, progress: Progress = silent
+) -> Found:
+    """Write the patch that makes the one checkpoint of the other: all weights whose bits differ."""
+    one, two = checkpoint.read(base), checkpoint.read(changed)
+    names = check_alike(one, two, ("*",))
+    old, new = one.arrays(names), two.arrays(names)
+    found = Found({n: a.size for n, a in old.items()})
+    about = {"alpha": 1.0, "method": {"made by": "the difference of two checkpoints"}} | describe
+    description.check_direction(about)
+    with patchfile.writing(patch, about, values=True) as writer:
+        for name, where in pieces(old):
+            before, after = old[name][where], new[name][where]
+            here = np.flatnonzero(bits(before) != bits(after))
+            found.note(name, before[here], after[here])
+            writer.add(name, one.entries[name].dtype, here + where.start, before[here], after[here])
+            progress(2 * before.nbytes)
+        touched = [n for n, count in found.located.items() if count]
+        about["base"] = description.of_checkpoint(one, touched) | about.pop("base", {})
+    return found
+
+
+def expected(source: Checkpoint, patch: Path, alpha: float | None) -> tuple[dict, dict, float]:
+    """The patch's arrays and description, and its strength; refuses tensors that do not fit."""
+    changes, about = patchfile.read(patch)
+    if any(len(arrays) != 3 for arrays in changes.values()):
+        raise LceError(f"{patch}", "lists positions without values", "Give a file of `lce edit`.")
+    for name, (index, before, _) in changes.items():
+        fits = name in source.entries and source.entries[name].dtype in checkpoint.DTYPES
+        if not fits or source.array(name).dtype != before.dtype:
+            reason = f"has no tensor {name} of the patch's dtype"
+            raise LceError(f"{source.folder}", reason, "Use the model that the patch was made for.")
+        if len(index) and index[-1] >= source.entries[name].size:
+            reason = f"has fewer weights in {name} than the patch needs"
+            raise LceError(f"{source.folder}", reason, "Use the model that the patch was made for.")
+    return changes, about, about.get("alpha", 1.0) if alpha is None else alpha
+
+
+def verify(source: Path, patch: Path, alpha: float | None = None) -> str:
+    """ "base" or "applied": the state of a checkpoint, every touched tensor compared whole."""
+    one = checkpoint.read(source)
+    changes, about, alpha = expected(one, patch, alpha)
+
+    def wrong(strength: float) -> dict[str, int]:
+        values = {n: kernels.interpolate(a[1], a[2], strength) for n, a in changes.items()}
+        found = {n: bits(one.array(n)[changes[n][0]]) != bits(v) for n, v in values.items()}
+        return {n: int(np.count_nonzero(differ)) for n, differ in found.items() if differ.any()}
+
+    state = "base" if not (left := wrong(0.0)) else "applied" if not wrong(alpha) else None
+    if state is None:
+        name, number = next(iter(left.items()))
+        reason = f"{number} weights of {name} are not what {patch} expects"
+        raise LceError(f"{source}", reason, "Is this the right model, in the right state?")
+    if "base" in about:
+        digests = {n: description.digest(_restored(one, n, *changes[n][:2])) for n in changes}
+        shapes = {n: one.entries[n].shape for n in one.prunable()}
+        vocabulary = checkpoint.vocabulary(one)
+        description.check_base(f"{source}", about["base"], shapes, vocabulary, digests)
+    return state
+
+
+def _restored(source: Checkpoint, name: str, index, values) -> Iterator[np.ndarray]:
+    """A tensor chunk by chunk, with those values at those positions."""
+    whole = source.array(name)
+    for _, where in pieces({name: whole}):
+        first, last = np.searchsorted(index, [where.start, where.stop])
+        part = whole[where].copy()
+        part[index[first:last].astype(np.int64) - where.start] = values[first:last]
+        yield part
+
+
 def apply(
     source: Path,
     patch: Path,
@@ -126,46 +203,31 @@ def apply(
     alpha: float | None = None,
     revert: bool = False,
     progress: Progress = silent,
+    towards_stereotype: bool = False,
 ) -> Found:
     """Write a checkpoint with a patch applied at `alpha` (by default its own), or taken back.
 
-    Refused, with nothing written, unless the listed weights have the values that
-    the patch expects.
+    Refused, with nothing written, unless the checkpoint is the patch's base, or has it.
     """
     one = checkpoint.read(source)
-    changes, about = patchfile.read(patch)
-    if "strategy" not in about:
-        raise LceError(f"{patch}", "lists positions without values", "Give a file of `lce edit`.")
-    alpha = about["alpha"] if alpha is None else alpha
-    expected, goal = (alpha, 0.0) if revert else (0.0, alpha)
-    old = {}
-    for name, (index, before, after) in changes.items():
-        if name not in one.entries or one.array(name).dtype != before.dtype:
-            reason = f"has no tensor {name} of the patch's dtype"
-            raise LceError(f"{source}", reason, "Use the model that the patch was made for.")
-        old[name] = one.array(name)
-        if len(index) and index[-1] >= old[name].size:
-            reason = f"has fewer weights in {name} than the patch needs"
-            raise LceError(f"{source}", reason, "Use the model that the patch was made for.")
-        wanted = kernels.interpolate(before, after, expected)
-        wrong = len(index) - int(np.count_nonzero(bits(old[name][index]) == bits(wanted)))
-        if wrong:
-            reason = f"{wrong} weights of {name} are not what {patch} expects"
-            raise LceError(f"{source}", reason, "Is this the right model, in the right state?")
+    changes, about, alpha = expected(one, patch, alpha)
+    if not (revert or towards_stereotype):
+        description.refuse_harm(about, alpha)
+    state = verify(source, patch, alpha)
+    if state != ("applied" if revert else "base") and alpha:
+        reason = f"does not have {patch}" if revert else f"has {patch} already"
+        remedy = "Give --alpha as it was applied with." if revert else "Take it back first."
+        raise LceError(f"{source}", reason, remedy)
+    goal = 0.0 if revert else alpha
+    found = Found({n: one.entries[n].size for n in changes})
 
     def edited(name: str) -> Iterator[np.ndarray]:
         index, before, after = changes[name]
-        for _, where in pieces({name: old[name]}):
-            first, last = np.searchsorted(index, [where.start, where.stop])
-            part = old[name][where].copy()
-            here = index[first:last].astype(np.int64) - where.start
-            values = kernels.interpolate(before[first:last], after[first:last], goal)
-            found.note(name, part[here], values)
-            part[here] = values
-            yield part
+        values = kernels.interpolate(before, after, goal)
+        found.note(name, one.array(name)[index], values)
+        yield from _restored(one, name, index, values)
 
-    found = Found({n: a.size for n, a in old.items()})
-    edits = {n: (lambda n=n: edited(n)) for n in old}
+    edits = {n: (lambda n=n: edited(n)) for n in changes}
     with checkpoint.writing(one, output, edits, progress) as written:
         compare(found, one, written)
     return found

@@ -196,7 +196,9 @@ def locate(
     with ExitStack() as stack:
         writer = None
         if output is not None:
-            writer = stack.enter_context(patchfile.writing(output, info(how), values=False))
+            writer = stack.enter_context(
+                patchfile.writing(output, {"method": info(how)}, values=False)
+            )
         for name, where, here in stream(old, new, how, progress):
             found.located[name] = found.located.get(name, 0) + len(here)
             if writer is not None:

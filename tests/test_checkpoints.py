@@ -228,8 +228,12 @@ def test_a_patch_is_refused_by_another_model_and_twice(tmp_path):
     pair_of_models(tmp_path)
     a, b, out, patch = (tmp_path / n for n in ("a", "b", "out", "patch"))
     rewriting.edit(a, b, Localization(k=50), "EP", 2, out, patch)
-    for source, revert in ((b, False), (out, False), (a, True)):
-        with pytest.raises(LceError, match=r"are not what .* expects"):
+    for source, revert, says in (
+        (b, False, r"are not what .* expects"),
+        (out, False, "already"),
+        (a, True, "does not have"),
+    ):
+        with pytest.raises(LceError, match=says):
             rewriting.apply(source, patch, tmp_path / "never", revert=revert)
     assert not (tmp_path / "never").exists()
     located = tmp_path / "located"

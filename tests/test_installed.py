@@ -20,7 +20,10 @@ def environment(tmp_path_factory):
     """A new virtual environment with the built wheel; it sees our dependencies, not our lcelib."""
     folder = tmp_path_factory.mktemp("empty")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", str(ROOT), "--no-deps", "-w", folder / "wheel"], check=True)
+    leave = shutil.ignore_patterns(".*", "build", "results", "release", "submitted", "*.egg-info")
+    shutil.copytree(ROOT, folder / "source", ignore=leave)  # setuptools builds in place
+    command = [*pip, "wheel", folder / "source", "--no-deps", "-w", folder / "wheel"]
+    subprocess.run(command, check=True)
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     (packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
     own = [p for p in site.getsitepackages() if Path(p).is_dir()]
@@ -47,3 +50,23 @@ def test_a_notebook_runs_alone(environment, tmp_path, name):
         content = json.loads(record.read_text())
         assert content["commit"] == "unknown"
         assert content["peak_megabytes"] * 2**20 < BINDER / 2  # two jobs at once
+
+
+def test_the_readmes_lines_apply_a_patch_and_take_it_back(environment, tmp_path):
+    """Somebody who has the patch, the model and the package needs two lines."""
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").split("<!-- two lines -->")[1]
+    code = lines.split("```python")[1].split("```")[0]
+    make = "import numpy as np, lcelib as lce\nfrom lcelib.patch import Change, Patch\n"
+    make += "lm = lce.load('toybert')\nname = lce.prunable(lm.model)[0]\n"
+    make += "flat = dict(lm.model.named_parameters())[name].detach().numpy().reshape(-1)\n"
+    make += "change = Change(np.arange(5), flat[:5].copy(), flat[:5] + np.float32(1))\n"
+    make += "Patch({name: change}).save('change.lce.safetensors', lm.model, lm.tokenizer)\n"
+    before = "first = {n: p.detach().clone() for n, p in model.named_parameters()}\n"
+    apply, revert = code.strip().split("\n\n")
+    check = "assert sum(int((p != first[n]).sum()) for n, p in model.named_parameters()) == 5\n"
+    after = "assert all((p == first[n]).all() for n, p in model.named_parameters())\n"
+    program = f"{make}model = lm.model\n{before}{apply}\n{check}{revert}\n{after}"
+    done = subprocess.run(
+        [environment, "-c", program], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

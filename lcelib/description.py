@@ -1,0 +1,143 @@
+"""What a patch file says of itself: the model it was made for, and the direction it leads in."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from lcelib.checkpoint import Checkpoint, vocabulary
+from lcelib.errors import LceError
+
+AWAY, TOWARDS, UNKNOWN = "away from stereotype", "towards stereotype", "unknown"
+DIRECTIONS = (AWAY, TOWARDS, UNKNOWN)
+
+
+def architecture(shapes: Mapping[str, Sequence[int]]) -> str:
+    """The SHA-256 of names and shapes of the matrices inside the layers."""
+    text = json.dumps({name: list(shape) for name, shape in shapes.items()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def tokenizer(vocabulary_: Mapping[str, int]) -> str | None:
+    """The SHA-256 of a vocabulary with its ids; None where there is none."""
+    text = json.dumps(dict(vocabulary_), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest() if vocabulary_ else None
+
+
+def vocabulary_of(tokenizer_) -> dict[str, int]:
+    """Token → id of a fast tokenizer, as its file has it; empty for None."""
+    if tokenizer_ is None:
+        return {}
+    known = json.loads(tokenizer_.backend_tokenizer.to_str())["model"]["vocab"]
+    return {t: i for i, (t, _) in enumerate(known)} if isinstance(known, list) else dict(known)
+
+
+def digest(parts: Iterable[np.ndarray]) -> str:
+    """The SHA-256 of a tensor's bytes, from consecutive parts."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(np.ascontiguousarray(part))
+    return found.hexdigest()
+
+
+def of_checkpoint(found: Checkpoint, touched: Iterable[str]) -> dict[str, object]:
+    """The "base" entry of a patch for a checkpoint folder."""
+    names = found.prunable()
+    return {
+        "architecture": architecture({n: found.entries[n].shape for n in names}),
+        "tokenizer": tokenizer(vocabulary(found)),
+        "tensors": {
+            n: {"shape": list(found.entries[n].shape), "sha256": digest([found.array(n)])}
+            for n in touched
+        },
+    }
+
+
+def of_model(model, touched: Iterable[str], tokenizer_=None) -> dict[str, object]:
+    """The same for a model in memory; `tokenizer_` is a fast tokenizer, or None."""
+    from lcelib.models import prunable
+    from lcelib.patch import bits
+
+    parameters = dict(model.named_parameters())
+    return {
+        "architecture": architecture({n: parameters[n].shape for n in prunable(model)}),
+        "tokenizer": tokenizer(vocabulary_of(tokenizer_)),
+        "tensors": {
+            n: {"shape": list(parameters[n].shape), "sha256": digest([bits(parameters[n])])}
+            for n in touched
+        },
+    }
+
+
+def check_base(
+    what: str,
+    wanted: Mapping,
+    shapes: Mapping[str, Sequence[int]],
+    vocabulary_: Mapping[str, int],
+    digests: Mapping[str, str],
+) -> None:
+    """Refuse a model that is not the patch's base in matrices, vocabulary, or any touched tensor."""
+    remedy = f"Use {wanted.get('id') or 'the model that the patch was made for'}."
+    if wanted.get("architecture") not in (None, architecture(shapes)):
+        raise LceError(what, "is of another architecture than the patch's base", remedy)
+    known = tokenizer(vocabulary_)
+    if None not in (known, wanted.get("tokenizer")) and known != wanted["tokenizer"]:
+        raise LceError(what, "has another tokenizer than the patch's base", remedy)
+    for name, entry in wanted.get("tensors", {}).items():
+        if digests.get(name) != entry["sha256"]:
+            raise LceError(what, f"{name} is not that of the patch's base", remedy)
+
+
+def raises(info: Mapping) -> bool:
+    """Whether more of its measures moved away from their neutral value than towards it."""
+    votes = 0
+    for m in info.get("measures", []):
+        if m.get("neutral") is not None:
+            before, after = (abs(m[when] - m["neutral"]) for when in ("before", "after"))
+            votes += (after > before) - (after < before)
+    return votes > 0
+
+
+def check_direction(info: dict) -> None:
+    """Refuse a direction that is none, and one that the patch's own measures contradict."""
+    direction = info.setdefault("direction", UNKNOWN)
+    if direction not in DIRECTIONS:
+        raise LceError(f"direction {direction!r}", "is unknown", f"Use {' or '.join(DIRECTIONS)}.")
+    if raises(info) and direction != TOWARDS:
+        reason = f"is {direction!r}, but by its measures the patch raises stereotype scores"
+        raise LceError("direction", reason, f"Label it {TOWARDS!r}.")
+
+
+def refuse_harm(info: Mapping, alpha: float) -> None:
+    """Refuse a strength at which the patch raises stereotype scores; its sign turns the direction."""
+    same = alpha * info.get("alpha", 1.0) > 0
+    if alpha and info.get("direction") == (TOWARDS if same else AWAY):
+        reason = (
+            f"at α = {alpha:g} raises stereotype scores ({info['direction']} at {info['alpha']:g})"
+        )
+        raise LceError("patch", reason, "If you want that, say so: towards_stereotype.")
+
+
+def lines(info: Mapping, counts: Mapping[str, int]) -> list[str]:
+    """A patch's description for people: base, method, direction, measures, components."""
+    from lcelib.files_cli import place
+
+    base, method = info.get("base", {}), info.get("method", {})
+    found = [f"direction   {info.get('direction', UNKNOWN)} (α = {info.get('alpha', 1):g})"]
+    named = " ".join(base[k] for k in ("id", "revision") if base.get(k))
+    found.append(
+        f"base        {named or 'unnamed'}, architecture {base.get('architecture', '–')[:12]}"
+    )
+    found.append(
+        "method      " + ", ".join(f"{k} {v}" for k, v in method.items() if v not in (None, []))
+    )
+    found += [f"{key:12}{info[key]}" for key in ("bias", "licence", "citation") if key in info]
+    for m in info.get("measures", []):
+        change = f"{m['before']:.4g} → {m['after']:.4g}"
+        found.append(f"measured    {m['measure']}: {change}, n = {m['n']} ({m['variant']})")
+    groups: dict[str, int] = {}
+    for name, count in counts.items():
+        groups[place(name)] = groups.get(place(name), 0) + count
+    found += [f"weights     {part}: {count:,}" for part, count in groups.items()]
+    return [*found, f"weights     all: {sum(counts.values()):,} in {len(counts)} tensors"]
