@@ -40,8 +40,8 @@ def nbval(path, **environment):
     )
 
 
-def test_there_are_ten():
-    assert [p.stem[:2] for p in NOTEBOOKS] == [f"0{i}" for i in range(10)]
+def test_there_are_eleven():
+    assert [p.stem[:2] for p in NOTEBOOKS] == [f"{i:02}" for i in range(11)]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
