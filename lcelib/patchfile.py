@@ -15,6 +15,7 @@ the whole file with the digest's own 64 digits replaced by zeros.
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lcelib import description
 from lcelib.checkpoint import DTYPES, WIDTHS, complete
 from lcelib.errors import LceError
 from lcelib.files import atomic
@@ -252,8 +254,9 @@ def read(path: Path) -> tuple[Arrays, dict]:
     """
     file = check(path)
     arrays: Arrays = {}
-    shapes = {n: t["shape"] for n, t in file.info.get("base", {}).get("tensors", {}).items()}
     try:
+        base = description.check_structure(file.info)
+        shapes = {n: t["shape"] for n, t in base.get("tensors", {}).items()}
         for name in dict.fromkeys(n.partition("/")[2] for n in file.tensors):
             arrays[name] = _arrays(file, name, shapes.get(name))
         if len({len(a) for a in arrays.values()}) > 1:
@@ -274,7 +277,7 @@ def _arrays(file: File, name: str, shape: list[int] | None) -> tuple[np.ndarray,
     index = decode(*code) if coded else file.part(f"index/{name}")
     if (index[1:] <= index[:-1]).any():
         raise ValueError(f"the positions of {name} are not sorted, or repeat")
-    if shape is not None and len(index) and index[-1] >= np.prod(shape, dtype=np.int64):
+    if shape is not None and len(index) and index[-1] >= math.prod(shape):
         raise ValueError(f"a position of {name} is outside of its shape {shape}")
     if not valued:
         return (index,)

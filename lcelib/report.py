@@ -13,7 +13,7 @@ import pandas as pd
 from lcelib.errors import LceError
 from lcelib.files import atomic, write_json
 from lcelib.profiles import Profile
-from lcelib.workflow import ROOT, Run, available, no_orphans
+from lcelib.workflow import ROOT, Run, attended, available
 
 NOTEBOOK_TIMEOUT = 600
 _ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")  # of widgets: random in every run
@@ -73,11 +73,12 @@ def notebook(settings: Profile, seed: int, name: str) -> None:
     command += ["--execution-timeout", str(NOTEBOOK_TIMEOUT), "-r", "profile", settings.name]
     command += ["-p", "seed", str(seed), "-r", "overrides", ";".join(overrides)]
     environment = os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    with no_orphans():
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with attended(command, env=environment, **pipes) as done:
+        said = done.communicate()[1]
     if done.returncode:
-        tail = "\n".join(done.stderr.splitlines()[-15:])
-        killed = done.returncode in (137, 138) or "Kernel died" in done.stderr
+        tail = "\n".join(said.splitlines()[-15:])
+        killed = done.returncode in (137, 138) or "Kernel died" in said
         reason = "its kernel was killed, most often for want of memory" if killed else "failed"
         raise LceError(f"notebook {name}", reason, f"See {partial}.\n{tail}")
     partial.write_text(stable(partial.read_text(encoding="utf-8")), encoding="utf-8")

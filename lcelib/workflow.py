@@ -12,14 +12,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-
-import psutil
 
 from lcelib.errors import LceError
 from lcelib.files import lock
@@ -194,30 +193,33 @@ def config_of(settings: Profile) -> list[str]:
 
 
 @contextmanager
-def no_orphans() -> Iterator[None]:
-    """Where this process is interrupted or terminated inside, all that it started ends with it.
+def attended(command: Sequence[str], **options) -> Iterator[subprocess.Popen]:
+    """A process, in a group of its own, that does not outlive an end of this one that can be seen.
 
-    The first child is asked to stop (on a cluster it cancels its jobs), the others are told to;
-    what still runs after GRACE seconds is killed.
+    On Ctrl-C, SIGTERM, SIGHUP or an error inside the block it and all of its group are
+    asked to stop (Snakemake then cancels the jobs of a cluster), and killed after GRACE seconds.
     """
 
     def terminated(number, frame):
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, terminated)
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # others may not handle signals
+        before = {n: signal.signal(n, terminated) for n in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield
-    except BaseException:
-        children = psutil.Process().children(recursive=True)
-        for number, child in enumerate(children):
-            with suppress(psutil.NoSuchProcess):
-                child.send_signal(signal.SIGTERM if number else signal.SIGINT)
-        for child in psutil.wait_procs(children, GRACE)[1]:
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-        raise
+        with subprocess.Popen(command, process_group=0, **options) as process:
+            try:
+                yield process
+            except BaseException:
+                with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                    os.killpg(process.pid, signal.SIGINT)
+                    process.wait(GRACE)
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def build(
@@ -247,7 +249,7 @@ def build(
             for f in sorted({run.folder for run in runs})
         ]
         process = stack.enter_context(
-            subprocess.Popen(
+            attended(
                 command,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -256,7 +258,6 @@ def build(
                 pass_fds=held,
             )
         )
-        stack.enter_context(no_orphans())
         for line in process.stdout:
             log.append(line)
             if found := re.match(r"Finished jobid: \d+ \(Rule: (\w+)\)", line):

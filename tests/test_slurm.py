@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import ROOT
 
@@ -88,7 +88,8 @@ def test_a_grid_on_slurm_with_three_kills(cluster, tmp_path):
 
     until(lambda: list(disturbed.rglob("measured/*.csv")), "measured table", 600)
     until(running, "running job")
-    os.killpg(first.pid, signal.SIGKILL)
+    for process in (*psutil.Process(first.pid).children(recursive=True), first):
+        process.kill()
     first.wait()
     assert start(grid, disturbed, *options).wait(1800) == 0
 
