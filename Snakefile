@@ -7,7 +7,7 @@ import sys
 
 from lcelib import batch
 from lcelib.profiles import profile
-from lcelib.workflow import CHECKOUT, ROOT, Run, code, notebooks
+from lcelib.workflow import CHECKOUT, ROOT, Run, code, inputs, notebooks
 
 LCE = f"{shlex.quote(sys.executable)} -m lcelib.cli"
 # A rule runs again when the profile or the code behind it changed.
@@ -69,8 +69,8 @@ for suffix, run_ in RUNS.items():
         f" --set {shlex.quote(f'{key}={value}')}" for key, value in settings.overrides.items()
     )
 
-    def because(*modules, settings=settings):
-        return f"{settings!r} {code(*modules)}"
+    def because(*modules, known=f"{settings!r} {inputs(settings)}"):
+        return f"{known} {code(*modules)}"
 
     rule:
         name: f"first_seed{suffix}"

@@ -42,7 +42,7 @@ class Grid:
 
     @property
     def results(self) -> Path:
-        """The results tables of all runs in one, with the columns run, bias and change before."""
+        """The results tables of all runs in one, with the columns run, folder, bias and change before."""
         return self.folder / "results.csv"
 
     @property
@@ -88,7 +88,12 @@ def read(path: Path | str) -> Grid:
                 fields = first | second
                 if "seeds" in content:
                     fields = {"seeds": _list(path, content, "seeds", [])} | fields
-                cells.append(Cell(bias, change, profile(name, _absolute(path, fields))))
+                try:
+                    settings = profile(name, _absolute(path, fields))
+                except LceError as error:
+                    where = f"grid {path}, {'-'.join(x for x in (name, bias, change) if x)}"
+                    raise LceError(f"{where}, {error.what}", error.reason, error.remedy) from None
+                cells.append(Cell(bias, change, settings))
     return Grid(path.resolve(), _distinct(path, cells))
 
 
@@ -123,11 +128,13 @@ def _distinct(path: Path, cells: list[Cell]) -> tuple[Cell, ...]:
 
 
 def combine(grid: Grid) -> None:
-    """Put the results tables of all runs into one."""
+    """Put the results tables of all runs into one; a report on fewer runs goes."""
+    grid.report.unlink(missing_ok=True)
     lines = []
     for cell, run in zip(grid.cells, grid.runs, strict=True):
         head, *rows = run.results.read_text(encoding="utf-8").splitlines()
-        lines = lines or [f"run,bias,change,{head}"]
-        lines += [f"{cell.name},{cell.bias},{cell.change},{row}" for row in rows]
+        lines = lines or [f"run,folder,bias,change,{head}"]
+        own = [cell.name, run.folder.name, cell.bias or "default", cell.change or "default"]
+        lines += [f"{','.join(own)},{row}" for row in rows]
     with atomic(grid.results) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

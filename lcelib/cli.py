@@ -10,10 +10,11 @@ from typing import Annotated
 
 import typer
 
-from lcelib import patch_cli
+from lcelib import patch_cli, tools_cli
 from lcelib.errors import LceError, explained
 from lcelib.profiles import check_seed, parse_overrides, profile
 
+UNTIL = ("all", "corpus", "probes", "first_seed", "results", "glue", "claims", "figures", "app")
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -67,19 +68,30 @@ def run(
     all_settings = [run.settings for run in plan.runs] if plan else None
     all_settings = all_settings or [profile(profile_name, parse_overrides(set_))]
     options = ["--cores", str(cores)] if executor is None else _executor(executor)
+    known = ("all", "combine", "report") if plan else UNTIL
+    if until not in known and "/" not in until:
+        raise LceError(f"--until {until!r}", "is unknown", f"Use {', '.join(known)}, or a file.")
     start = time.time()
     for settings in all_settings:
         check(settings)
-    status = workflow.build(
-        [workflow.Run(settings) for settings in all_settings],
-        [f"grid={plan.path}"] if plan else workflow.config_of(settings),
-        [until],
-        workflow.print_progress(start),
-        [*options, *context.args],
-        plan.folder if plan else None,
-    )
-    if status == 0 and until == "all":
-        print(f"Report: {plan.report}" if plan else report.closing(settings, start))
+    try:
+        status = workflow.build(
+            [workflow.Run(settings) for settings in all_settings],
+            [f"grid={plan.path}"] if plan else workflow.config_of(settings),
+            [until],
+            workflow.print_progress(start, [c.name for c in plan.cells] if plan else ()),
+            [*options, *context.args],
+            plan.folder if plan else None,
+        )
+    except (KeyboardInterrupt, SystemExit):
+        print("Stopped. What is finished is kept: the same command goes on.", file=sys.stderr)
+        raise
+    if status == 0 and plan:
+        for what, place in (("Table", plan.results), ("Report", plan.report)):
+            if place.exists():
+                print(f"{what}: {place}")
+    elif status == 0 and until == "all" and workflow.Run(settings).claims.exists():
+        print(report.closing(settings, start))
     raise typer.Exit(status)
 
 
@@ -236,6 +248,8 @@ def edit(
         print(files_cli.written(found, output, patch, time.time() - start))
 
 
+for command in (tools_cli.measure, tools_cli.train, tools_cli.doctor):
+    app.command()(command)
 app.add_typer(patch_cli.app, name="patch", help="Patch files: make, check, apply, take back.")
 data = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data, name="data", help="Data and models of others: list, check, fetch.")

@@ -71,6 +71,8 @@ def load(source: str | Path) -> LanguageModel:
         )
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
+        if not Path(place).exists():
+            reason = f"is no folder here, and not to be had from the hub ({reason})"
         remedy = (
             "Give a folder with config.json, tokenizer.json and model.safetensors, or a hub id."
         )

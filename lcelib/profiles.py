@@ -157,7 +157,7 @@ class Profile:
         """The name of the results folder: the profile, with a digest where it was overridden."""
         if not self.overrides:
             return self.name
-        text = json.dumps(asdict(self), sort_keys=True)
+        text = json.dumps(asdict(self), sort_keys=True).replace(str(DATA), "lcelib/data")
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 

@@ -14,7 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from lcelib.files import write_json
-from lcelib.workflow import ROOT
+from lcelib.profiles import Profile
+from lcelib.workflow import ROOT, notebooks
 
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pandas")
 
@@ -90,9 +91,10 @@ def summary(folder: Path) -> dict[str, object]:
     """A run in one record: its settings and what its jobs needed, together."""
     found = jobs(folder)
     settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    own = Profile(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
     return {
         "run": folder.name,
-        "complete": (folder / "claims.json").exists(),
+        "complete": complete(folder, own),
         "profile": settings["name"],
         "seeds": settings["seeds"],
         "started": min((j["started"] for j in found), default=None),
@@ -103,8 +105,17 @@ def summary(folder: Path) -> dict[str, object]:
         "commits": sorted({j["commit"] for j in found}),
         "machines": _distinct(j["machine"] for j in found),
         "packages": _distinct(j["packages"] for j in found),
+        "changes": own.overrides,
         "settings": settings,
     }
+
+
+def complete(folder: Path, settings: Profile) -> bool:
+    """Whether claims, figures and the first seed's notebooks are there."""
+    made = [folder / "claims.json", folder / "figures" / "manifest.json"]
+    seed = settings.seeds[0]
+    made += [folder / "notebooks" / f"seed{seed}" / f"{n}.ipynb" for n in notebooks(settings)]
+    return all(path.exists() for path in made)
 
 
 def runs(results: Path) -> list[dict]:
@@ -115,7 +126,7 @@ def runs(results: Path) -> list[dict]:
 def table(found: list[dict]) -> str:
     """The runs in plain text."""
     lines = [
-        f"{'run':20} {'seeds':10} {'state':8} {'jobs':>4} {'their time':>10} {'CPU':>9}  commit, machine"
+        f"{'run':20} {'seeds':10} {'state':8} {'jobs':>4} {'their time':>10} {'CPU':>9}  commit, machine; changes"
     ]
     for r in found:
         seeds = ",".join(map(str, r["seeds"]))
@@ -124,8 +135,9 @@ def table(found: list[dict]) -> str:
         machines = "; ".join(
             f"{m['name']} ({m['gpu'] or m['processor']}, {m['cores']} cores)" for m in r["machines"]
         )
+        changes = ", ".join(f"{k} = {v}" for k, v in r["changes"].items() if k != "seeds")
         lines.append(
             f"{r['run']:20} {seeds:10} {state:8} {r['jobs']:4} {r['wall_seconds']:8.0f} s "
-            f"{r['cpu_seconds']:7.0f} s  {commits}, {machines}"
+            f"{r['cpu_seconds']:7.0f} s  {commits}, {machines}; {changes or 'none'}"
         )
     return "\n".join(lines)

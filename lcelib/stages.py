@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from lcelib import sources, templates, wikipedia, winobias
-from lcelib.corpus import Corpus, Counterfactual, build_corpus, read_sentences, read_spec
+from lcelib.corpus import BiasSpec, Corpus, Counterfactual, build_corpus, read_sentences, read_spec
 from lcelib.errors import LceError
 from lcelib.experiments import measure_all, write_rows
 from lcelib.files import atomic, write_json
@@ -64,9 +64,14 @@ def check_inputs(settings: Profile) -> Corpus:
     named = {f: getattr(settings, f) for f in PROBES.values()}
     files = [("texts", t) for t in settings.texts] + list(named.items())
     for field, place in files:
-        if place not in GENERATED and not Path(sources.resolve(place)).exists():
-            remedy = "Check the path, or see `lce data check` for names."
-            raise LceError(f"{field} {place!r}", "is no file", remedy)
+        try:
+            there = place in GENERATED or Path(sources.resolve(place)).exists()
+        except LceError as error:
+            remedy = f"{error.remedy} Or set {field} to a file of yours, or to nothing."
+            raise LceError(f"{field} {place!r}", error.reason, remedy) from error
+        if not there:
+            reason = f"is no file ({Path(place).resolve()})"
+            raise LceError(f"{field} {place!r}", reason, "See `lce data check` for names.")
     if settings.winobias:
         winobias.read(sources.resolve(settings.winobias), "test")
     elif settings.grid == "pretrained":
@@ -150,6 +155,13 @@ def probes(settings: Profile) -> None:
             shutil.copyfile(sources.resolve(place), folder / name)
 
 
+def mask_rates(settings: Profile, spec: BiasSpec, condition: str) -> tuple[dict, float]:
+    """How often words of the specification, and all other tokens, are masked (paper §4.1)."""
+    if condition == "neutral":
+        return {}, settings.mask_rate_neutral
+    return {w: settings.mask_rate_spec for w in spec.words}, settings.mask_rate_other
+
+
 def subnetworks(settings: Profile, seed: int, condition: str) -> None:
     """Iterative magnitude pruning of one condition; goes on where it was stopped."""
     from lcelib import subnetworks as sn
@@ -158,13 +170,8 @@ def subnetworks(settings: Profile, seed: int, condition: str) -> None:
 
     use_threads(settings)
     run, lm, spec = Run(settings), load(settings.model), read_spec(settings.bias_spec)
-    biased = condition != "neutral"
-    text = encode(
-        lm.tokenizer,
-        read_corpus(run).training(condition),
-        {w: settings.mask_rate_spec for w in spec.words} if biased else {},
-        settings.mask_rate_other if biased else settings.mask_rate_neutral,
-    )
+    rates = mask_rates(settings, spec, condition)
+    text = encode(lm.tokenizer, read_corpus(run).training(condition), *rates)
     scratch = run.scratch(f"subnetworks-seed{seed}-{condition}", [run.corpus])
     paths = run.subnetworks(seed, condition)
     rounds = [scratch / p.name for p in paths]
@@ -193,31 +200,13 @@ def suite(run: Run, tokenizer, condition: str):
 
     StereoSet and CrowS-Pairs are the costly ones.
     """
-    from lcelib.measures import CrowsPairs, Perplexity, StereoSet, Suite, Weat
-    from lcelib.measures import crows as pairs_of
-    from lcelib.measures import stereoset as items_of
-    from lcelib.measures import weat as words_of
+    from lcelib.measures.files import suite as all_of
 
-    kind, held_out = run.settings.bias_type, read_corpus(run).held_out(condition)
-    if run.settings.grid == "pretrained":  # changes are paired: they need few
+    settings, held_out = run.settings, read_corpus(run).held_out(condition)
+    if settings.grid == "pretrained":  # changes are paired: they need few
         held_out = held_out[:: max(len(held_out) // PERPLEXITY_SENTENCES, 1)]
-    stereoset = StereoSet(items_of.read(run.probe("stereoset.json"), kind), tokenizer, kind)
-    crows = CrowsPairs(pairs_of.read(run.probe("crows.csv"), kind), tokenizer)
-    agreement = pairs_of.read(run.probe("agreement.csv"), "agreement")
-    measures = [
-        stereoset,
-        crows,
-        CrowsPairs(agreement, tokenizer, name="agreement"),
-        Perplexity(held_out, tokenizer),
-    ]
-    if run.settings.winobias:
-        pairs = json.loads(run.probe("winobias.json").read_text(encoding="utf-8"))
-        measures.insert(0, CrowsPairs(pairs, tokenizer, name="winobias"))
-    for name in ("weat", "weat_unseen", "weat_names"):
-        if getattr(run.settings, name):
-            words = words_of.read(run.probe(f"{name}.json"))
-            measures.append(Weat(words, tokenizer, name=name))
-    return Suite(measures, tokenizer, costly=(stereoset, crows))
+    paths = {field: run.probe(name) for name, field in PROBES.items() if getattr(settings, field)}
+    return all_of(paths, tokenizer, settings.bias_type, held_out)
 
 
 def measure(settings: Profile, seed: int, target: str) -> None:

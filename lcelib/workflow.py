@@ -21,8 +21,8 @@ from importlib import metadata
 from pathlib import Path
 
 from lcelib.errors import LceError
-from lcelib.files import lock
-from lcelib.profiles import Profile
+from lcelib.files import lock, sha256
+from lcelib.profiles import DATA, PATHS, Profile
 
 
 def _root() -> Path:
@@ -46,6 +46,7 @@ PROBES = {
     "weat_names.json": "weat_names",
     "winobias.json": "winobias",
 }
+SMALL = 1 << 26  # bytes: larger files are compared by size and time
 GRACE = 5  # seconds that a child has to end by itself
 
 
@@ -176,6 +177,24 @@ def code(*parts: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def inputs(settings: Profile) -> str:
+    """A digest of the user's own files that a run reads: what hangs on them runs again when they change."""
+    digest = hashlib.sha256()
+    for field in sorted(PATHS):
+        value = getattr(settings, field)
+        for place in map(Path, value if isinstance(value, tuple) else (value,)):
+            files = sorted(place.rglob("*")) if place.is_dir() and str(place) != "." else [place]
+            for file in (f for f in files if f.is_file() and DATA not in f.parents):
+                about = file.stat()
+                own = (
+                    sha256(file)
+                    if about.st_size < SMALL
+                    else f"{about.st_size} {about.st_mtime_ns}"
+                )
+                digest.update(f"{field} {file.name} {own}".encode())
+    return digest.hexdigest()[:16]
+
+
 def available(run: Run, name: str = "results") -> Path:
     """A table of the run, or the published one of the profile where it is not built."""
     places = [folder / f"{name}.csv" for folder in (run.folder, run.published)]
@@ -264,23 +283,27 @@ def build(
                 job = found[1]
             if found := re.match(r"(\d+) of (\d+) steps", line):
                 show(int(found[1]), int(found[2]), job)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "log.txt").write_text("".join(log), encoding="utf-8")
+    idle = any("Nothing to be done" in line for line in log)
+    if not idle:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "log.txt").write_text("".join(log), encoding="utf-8")
     if process.returncode:
         noise = re.compile(
             r"\s+(jobid|input|output|reason|resources|benchmark|priority):|Select jobs"
         )
         print("".join(x for x in log[-60:] if not noise.match(x)), file=sys.stderr)
-    elif any("Nothing to be done" in line for line in log):
+    elif idle:
         print(f"Nothing to be done: {folder} is up to date.")
     return process.returncode
 
 
-def print_progress(start: float):
-    """A `show` for `build` that prints one line per job."""
+def print_progress(start: float, names: Sequence[str] = ()):
+    """A `show` for `build` that prints one line per job; `names` are those of a grid's runs."""
 
     def show(done: int, total: int, job: str) -> None:
         minutes, seconds = divmod(round(time.time() - start), 60)
+        if names and (found := re.fullmatch(r"(\w+)_(\d+)", job)):
+            job = f"{found[1]} of {names[int(found[2]) - 1]}"
         print(f"[{done:3}/{total}] {minutes:2}:{seconds:02}  {job}", flush=True)
 
     return show

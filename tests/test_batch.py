@@ -1,16 +1,18 @@
 """Grid files: what they mean, what they refuse, and that a whole one runs once and only once."""
 
+import dataclasses
 import json
 import os
 import re
 import subprocess
 import sys
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
-from lcelib import batch
+from lcelib import batch, profiles, workflow
 from lcelib.errors import LceError
 from lcelib.profiles import DATA, profile
 
@@ -89,7 +91,9 @@ def test_tables_of_two_runs_in_one(tmp_path, monkeypatch):
         run.results.parent.mkdir(parents=True)
         run.results.write_text(f"seed,value\n0,{value}\n")
     batch.combine(grid)
-    lines = ["run,bias,change,seed,value", "toy-a,,a,0,1", "toy-b,,b,0,2"]
+    names = [run.folder.name for run in grid.runs]
+    lines = ["run,folder,bias,change,seed,value"]
+    lines += [f"toy-a,{names[0]},default,a,0,1", f"toy-b,{names[1]},default,b,0,2"]
     assert grid.results.read_text().splitlines() == lines
 
 
@@ -100,7 +104,9 @@ def test_a_grid_runs_once_and_is_listed(tmp_path):
     assert done.returncode == 0, done.stderr
     (own,) = (p.read_text().splitlines() for p in results.glob("toy-*/results.csv"))
     combined = (results / "grid-mine" / "results.csv").read_text().splitlines()
-    assert combined == [f"run,bias,change,{own[0]}", *(f"toy-short,,short,{x}" for x in own[1:])]
+    (place,) = results.glob("toy-*/results.csv")
+    name = f"toy-short,{place.parent.name},default,short"
+    assert combined == [f"run,folder,bias,change,{own[0]}", *(f"{name},{x}" for x in own[1:])]
 
     again = lce(results, "run", "--grid", str(grid), "--until", "combine")
     assert "Nothing to be done" in again.stdout
@@ -120,6 +126,21 @@ def test_a_grid_runs_once_and_is_listed(tmp_path):
     assert packages["torch"]
     text = lce(results, "runs").stdout
     assert run["run"] in text
+
+
+def test_a_changed_specification_is_seen_and_the_place_of_the_package_is_not(tmp_path, monkeypatch):
+    spec = tmp_path / "mine.toml"
+    spec.write_text((DATA / "gender.toml").read_text())
+    settings = profile("toy", {"bias_spec": str(spec), "texts": str(spec)})
+    first = workflow.inputs(settings)
+    spec.write_text(spec.read_text().replace('"maid", ', ""))
+    assert workflow.inputs(settings) != first
+    assert workflow.inputs(profile("toy")) == workflow.inputs(profile("toy", {"steps": 3}))
+    here = profile("toy", {"steps": 3})
+    name = here.run_name
+    monkeypatch.setattr(profiles, "DATA", Path("/elsewhere"))
+    lists = {f: f"/elsewhere/{Path(getattr(here, f)).name}" for f in ("bias_spec", "weat")}
+    assert dataclasses.replace(here, **lists).run_name == name
 
 
 def test_a_grid_has_its_own_profiles(tmp_path):
