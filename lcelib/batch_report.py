@@ -12,7 +12,15 @@ from lcelib import records
 from lcelib.batch import Grid
 from lcelib.figures.style import NEUTRAL, TOWARDS_ANTI, WIDTH, style
 from lcelib.files import atomic
-from lcelib.gaps import MEASURES, closed, label, main_value, relative_perplexity, strategy_of
+from lcelib.gaps import (
+    MEASURES,
+    closed,
+    label,
+    main_value,
+    model_values,
+    relative_perplexity,
+    strategy_of,
+)
 from lcelib.ledger import read as read_ledger
 from lcelib.profiles import OPPOSITE
 from lcelib.report import table
@@ -55,6 +63,24 @@ def effects(grid: Grid) -> pd.DataFrame:
                     }
                 )
     return pd.DataFrame(rows, columns=["run", "edit", "closed", "perplexity"])
+
+
+def models(grid: Grid) -> pd.DataFrame:
+    """Scores of the unedited models at the measured sparsity (the base: dense), means over seeds.
+
+    Where the stereotypical model is not above the other, there is no gap to close, and a
+    share of it says nothing.
+    """
+    rows = []
+    for cell, run in zip(grid.cells, grid.runs, strict=True):
+        results, at = table(run), cell.settings.measured_sparsity
+        for measure in (*MEASURES, "winobias_margin", "perplexity"):
+            names = {"base": 0.0, "stereotypical": at, "anti": at}
+            values = {n: model_values(results, n, measure, s) for n, s in names.items()}
+            if not values["stereotypical"].empty:
+                means = {n: v.mean() for n, v in values.items()}
+                rows.append({"run": cell.name, "measure": measure} | means)
+    return pd.DataFrame(rows)
 
 
 def claims(grid: Grid) -> pd.DataFrame:
@@ -112,7 +138,8 @@ def _list(grid: Grid) -> str:
             )
             for s in cell.settings.seeds
         ]
-        changes = ", ".join(f"{k} = {v}" for k, v in cell.settings.overrides.items()) or "none"
+        own = cell.settings.overrides.items()
+        changes = ", ".join(f"{k} = {v or 'nothing'}" for k, v in own) or "none"
         commits = ", ".join(c[:8] + c[40:] for c in record["commits"])
         hosts = "; ".join(
             f"{m['gpu'] or m['processor']}, {m['cores']} cores" for m in record["machines"]
@@ -140,8 +167,13 @@ measure them. The toy was built so that there is a bias to find; only real model
 behave so.</p>
 <h2>Claims</h2>
 <p>● shows, ◐ shows in part, ○ does not show, by thresholds that stand in the code; – needs edits or
-sparsities that the run does not have (<code>grid = "paper"</code> has all).</p>
+sparsities that the run does not have (<code>grid = "paper"</code> has all). Judged on the sparsities
+of each run.</p>
 {claims(grid).to_html(border=0)}
+<h2>Models</h2>
+<p>Means over seeds of the unedited models. Where the stereotypical one is not clearly above the other
+there is no gap to close, and a share of it says nothing.</p>
+{models(grid).to_html(index=False, border=0, na_rep="–", float_format="{:.3f}".format)}
 <h2>Effects</h2>
 <p>Per cent of the gap between the two models that an edit closes, mean over both directions and the
 measures that a run has, and what it adds to perplexity; mean over seeds [95 % interval].</p>

@@ -290,6 +290,17 @@ def test_hostile_files_are_refused(name, tmp_path):
     assert len(str(caught.value).splitlines()) <= 3
 
 
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tests/fuzz_corpus").iterdir()), ids=lambda p: p.name
+)
+def test_what_the_fuzzer_found_is_read_or_refused(path):
+    try:
+        arrays, _ = patchfile.read(path)
+    except LceError:
+        return
+    assert all((index[1:] > index[:-1]).all() for index, *_ in arrays.values())
+
+
 def test_the_forger_forges(tmp_path):
     """The files above are refused for what they are made for: a sound one of the kind is read."""
     path = tmp_path / "sound.lce.safetensors"
