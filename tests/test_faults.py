@@ -23,7 +23,7 @@ from lcelib.files import lock, sha256
 from lcelib.measures.weat import read as read_weat
 from lcelib.models import load
 from lcelib.profiles import parse_overrides, profile
-from lcelib.workflow import Run
+from lcelib.workflow import Run, notebooks
 
 SMALL = ["steps=4", "seeds=0", "sparsities=0.3", "max_pairs=120", "grid=short"]
 SMALL = [x for setting in SMALL for x in ("--set", setting)]
@@ -33,6 +33,8 @@ ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for unshar
 def lce(results, *arguments, before=(), **options):
     """A command on its way, in a session of its own."""
     environment = os.environ | {"LCE_RESULTS": str(results)} | options.pop("env", {})
+    # Where the tests run in the background, Ctrl-C is ignored, and children inherit that.
+    options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     return subprocess.Popen(
         [*before, sys.executable, "-m", "lcelib.cli", *arguments],
         cwd=options.pop("cwd", ROOT), env=environment, start_new_session=True, text=True,
@@ -142,7 +144,7 @@ def test_an_interrupted_run_leaves_nothing_running(tmp_path, number, to, status)
     found, _ = ended(process)
     assert time.time() - start < 10
     assert found == status
-    wait_for(lambda: not descendants(tmp_path), 5)
+    wait_for(lambda: not descendants(tmp_path), 10)
     with open(next(tmp_path.rglob(".lock")), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # free: no BlockingIOError
 
@@ -153,7 +155,7 @@ def test_an_interrupted_notebook_leaves_no_kernel(tmp_path):
     wait_for(lambda: any("ipykernel" in " ".join(p.cmdline()) for p in descendants(tmp_path)))
     process.terminate()
     assert ended(process, 10)[0] == 143
-    wait_for(lambda: not descendants(tmp_path), 5)
+    wait_for(lambda: not descendants(tmp_path), 10)
 
 
 @pytest.mark.faults(4)
@@ -383,7 +385,8 @@ def test_the_whole_graph_without_network_on_one_core_in_another_language(tmp_pat
     process = lce(tmp_path, "run", "--cores", "1", *SMALL, before=alone, env=environment)
     status, said = ended(process, 900)
     assert status == 0, said
-    assert len(list(tmp_path.rglob("notebooks/seed0/*.ipynb"))) == 5
+    made = {p.stem for p in tmp_path.rglob("notebooks/seed0/*.ipynb")}
+    assert made == set(notebooks(profile("toy", parse_overrides(SMALL[1::2]))))
     tests = ["tests/test_editing.py", "tests/test_training.py", "tests/test_corpus.py"]
     command = [*alone, sys.executable, "-m", "pytest", *tests]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True)
