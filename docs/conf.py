@@ -2,6 +2,8 @@
 
 import re
 
+from lcelib.profiles import DATA
+
 project = "lcelib"
 author = "The lcelib authors"
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
@@ -17,7 +19,6 @@ nb_ipywidgets_js = {}  # and their controls as static text: the page needs no ne
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_preserve_defaults = True  # as in the source: no path of the machine that built it
 suppress_warnings = ["myst.header", "misc.highlighting_failure"]
 _CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 
@@ -31,5 +32,12 @@ def plain(app, what, name, obj, options, lines):
         lines[i] = "".join(parts)
 
 
+def here(app, what, name, obj, options, signature, returns):
+    """Signatures without the folder of the machine that built the book."""
+    root = f"{DATA.parent.parent}/"
+    return (signature or "").replace(root, "") or signature, returns
+
+
 def setup(app):
+    app.connect("autodoc-process-signature", here)
     app.connect("autodoc-process-docstring", plain)
