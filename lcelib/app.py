@@ -2,6 +2,7 @@
 
 import base64
 import io
+import shutil
 from collections.abc import Callable
 from functools import lru_cache, partial
 from html import escape
@@ -78,12 +79,13 @@ def curves(session: Session) -> pd.DataFrame:
     """Every measure along α for every choice of the page, on this seed's models.
 
     Columns: direction, localization, components, alpha, measure, value, n, variant.
-    Each edit is measured once and kept in the run's folder.
+    A call that was stopped goes on where it was.
     """
     from lcelib.stages import suite
 
     run, rows = session.run, []
-    scratch = run.scratch(f"app-seed{session.seed}", [run.corpus, *run.probes])
+    models = [p for c in session.settings.conditions for p in run.subnetworks(session.seed, c)]
+    scratch = run.scratch(f"app-seed{session.seed}", [run.corpus, *run.probes, *models])
     edits, where_names = Edits(session), localizations(session.settings).values()
     for direction, (target, _) in DIRECTIONS.items():
         key = (target, session.settings.measured_sparsity)
@@ -93,6 +95,7 @@ def curves(session: Session) -> pd.DataFrame:
             measure = partial(_shown, bench, key, patch)
             for values in kept(scratch / f"{target}-{where}-{part}-{alpha:g}.json", measure):
                 rows.append((direction, where, part, alpha, *values))
+    shutil.rmtree(scratch)
     columns = "direction localization components alpha measure value n variant"
     return pd.DataFrame(rows, columns=columns.split())
 
@@ -150,18 +153,17 @@ class Chart:
 
     def html(self, direction: str, where: str, part: str, alpha: float) -> str:
         """The chart as an image, with its values in words."""
-        canvas = self.canvas
         if (direction, where, part) != self.chosen:
             self._draw(direction, where, part)
-            canvas.draw()
-            self.background = canvas.copy_from_bbox(self.figure.bbox)
-        canvas.restore_region(self.background)
+            self.canvas.draw()
+            self.background = self.canvas.copy_from_bbox(self.figure.bbox)
+        self.canvas.restore_region(self.background)
         values = self.at(alpha)
         for measure, mark in self.marks.items():
             mark.set_data([alpha], [values[measure]])
             self.axes[measure].draw_artist(mark)
         buffer = io.BytesIO()
-        imsave(buffer, canvas.buffer_rgba(), format="png")
+        imsave(buffer, self.canvas.buffer_rgba(), format="png")
         words = ", ".join(f"{LABELS[m]} {v:.2f}" for m, v in values.items())
         image = base64.b64encode(buffer.getvalue()).decode()
         return (

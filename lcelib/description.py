@@ -145,12 +145,15 @@ def check_direction(info: dict) -> None:
 
 
 def refuse_harm(info: Mapping, alpha: float) -> None:
-    """Refuse a strength at which the patch raises stereotype scores; its sign turns the direction."""
-    same = alpha * info.get("alpha", 1.0) > 0
-    if alpha and info.get("direction") == (TOWARDS if same else AWAY):
-        reason = (
-            f"at α = {alpha:g} raises stereotype scores ({info['direction']} at {info['alpha']:g})"
-        )
+    """Refuse a strength at which the patch raises stereotype scores; its sign turns the direction.
+
+    A label does not help against the patch's own measures.
+    """
+    meant = info.get("alpha", 1.0)
+    direction = TOWARDS if raises(info) else info.get("direction", UNKNOWN)
+    same = (alpha < 0) == (meant < 0)
+    if alpha and direction == (TOWARDS if same else AWAY):
+        reason = f"at α = {alpha:g} raises stereotype scores ({direction} at {meant:g})"
         raise LceError("patch", reason, "If you want that, say so: towards_stereotype.")
 
 

@@ -140,11 +140,10 @@ class Patch:
 
         names = {n: c for n, c in self.changes.items() if len(c.index)}
         info = {k: v for k, v in self.info.items() if k not in ("format", "digest")}
+        own = {k: about.pop(k) for k in ("id", "revision") if k in about}
         info |= {"alpha": self.alpha} | about
         if base is not None:
             self._check(base, 0, "saved")
-            own = {k: about.pop(k) for k in ("id", "revision") if k in about}
-            info = {k: v for k, v in info.items() if k not in own}
             info["base"] = description.of_model(base, names, tokenizer) | own
         description.check_direction(info)
         with patchfile.writing(Path(path), info, values=True) as writer:

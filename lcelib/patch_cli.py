@@ -98,8 +98,11 @@ def verify(
     """
     from lcelib import patchfile, rewriting
 
-    patchfile.read(file)
-    state = rewriting.verify(model, file, alpha) if model else "sound"
+    if model:
+        state = rewriting.verify(model, file, alpha)
+    else:
+        patchfile.read(file)
+        state = "sound"
     said = {"sound": f"{file} is sound", "base": f"{model} is its base, without it"}
     said["applied"] = f"{model} is its base with the patch applied"
     print(json.dumps({"state": state}) if json_ else said[state])

@@ -166,7 +166,11 @@ def expected(source: Checkpoint, patch: Path, alpha: float | None) -> tuple[dict
 def verify(source: Path, patch: Path, alpha: float | None = None) -> str:
     """ "base" or "applied": the state of a checkpoint, every touched tensor compared whole."""
     one = checkpoint.read(source)
-    changes, about, alpha = expected(one, patch, alpha)
+    return _state(one, patch, *expected(one, patch, alpha))
+
+
+def _state(one: Checkpoint, patch: Path, changes: dict, about: dict, alpha: float) -> str:
+    """The same for what has been read."""
 
     def wrong(strength: float) -> dict[str, int]:
         values = {n: kernels.interpolate(a[1], a[2], strength) for n, a in changes.items()}
@@ -177,12 +181,12 @@ def verify(source: Path, patch: Path, alpha: float | None = None) -> str:
     if state is None:
         name, number = next(iter(left.items()))
         reason = f"{number} weights of {name} are not what {patch} expects"
-        raise LceError(f"{source}", reason, "Is this the right model, in the right state?")
+        raise LceError(f"{one.folder}", reason, "Is this the right model, in the right state?")
     if "base" in about:
         digests = {n: description.digest(_restored(one, n, *changes[n][:2])) for n in changes}
         shapes = {n: one.entries[n].shape for n in one.prunable()}
         vocabulary = checkpoint.vocabulary(one)
-        description.check_base(f"{source}", about["base"], shapes, vocabulary, digests)
+        description.check_base(f"{one.folder}", about["base"], shapes, vocabulary, digests)
     return state
 
 
@@ -213,7 +217,7 @@ def apply(
     changes, about, alpha = expected(one, patch, alpha)
     if not (revert or towards_stereotype):
         description.refuse_harm(about, alpha)
-    state = verify(source, patch, alpha)
+    state = _state(one, patch, changes, about, alpha)
     if state != ("applied" if revert else "base") and alpha:
         reason = f"does not have {patch}" if revert else f"has {patch} already"
         remedy = "Give --alpha as it was applied with." if revert else "Take it back first."

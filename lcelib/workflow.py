@@ -183,7 +183,9 @@ def inputs(settings: Profile) -> str:
     for field in sorted(PATHS):
         value = getattr(settings, field)
         for place in map(Path, value if isinstance(value, tuple) else (value,)):
-            files = sorted(place.rglob("*")) if place.is_dir() and str(place) != "." else [place]
+            if not place.is_absolute():  # a name: files of the user have their whole path
+                continue
+            files = sorted(place.rglob("*")) if place.is_dir() else [place]
             for file in (f for f in files if f.is_file() and DATA not in f.parents):
                 about = file.stat()
                 own = (
@@ -256,8 +258,11 @@ def build(
     none is given; on failure its telling part is printed.
     """
     folder = folder or runs[0].folder
+    # Snakemake works in a folder where nothing lies: a run's name must not look like a file there.
+    work = results_folder() / ".graph"
+    work.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    command += ["--directory", str(results_folder()), "--rerun-incomplete", "--nolock", *options]
+    command += ["--directory", str(work), "--rerun-incomplete", "--nolock", *options]
     command += ["--rerun-triggers", "mtime", "params", "input", "code", "--nocolor"]
     command += ["--config", *config, "--", *targets]
     log, job = [], ""

@@ -136,6 +136,11 @@ def test_a_changed_specification_is_seen_and_the_place_of_the_package_is_not(tmp
     spec.write_text(spec.read_text().replace('"maid", ', ""))
     assert workflow.inputs(settings) != first
     assert workflow.inputs(profile("toy")) == workflow.inputs(profile("toy", {"steps": 3}))
+    (tmp_path / "smollm2").mkdir()  # a run of that name is not the model of that name
+    monkeypatch.chdir(tmp_path)
+    named = workflow.inputs(profile("smollm2"))
+    (tmp_path / "smollm2" / "results.csv").write_text("x")
+    assert workflow.inputs(profile("smollm2")) == named
     here = profile("toy", {"steps": 3})
     name = here.run_name
     monkeypatch.setattr(profiles, "DATA", Path("/elsewhere"))

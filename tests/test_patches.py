@@ -403,6 +403,13 @@ def test_a_patch_that_raises_stereotype_scores_must_be_asked_for(saved, tmp_path
     harmful.revert(model)
     harmful.scale(-1).apply(model)  # the other way
     harmful.scale(-1).revert(model)
+    lying = Patch(patch.changes, 2.0, {"measures": [worse], "direction": "unknown"})
+    for harm in (
+        lying,
+        Patch(patch.changes, 1.0, {"direction": "towards stereotype", "alpha": 0.0}),
+    ):
+        with pytest.raises(LceError, match="raises stereotype scores"):
+            harm.apply(model)
     good = Patch.load(saved[2])
     with pytest.raises(LceError, match="raises stereotype scores"):
         good.scale(-2).apply(model)
