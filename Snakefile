@@ -53,6 +53,7 @@ def shown(run_):
     settings, seeds = run_.settings, run_.settings.seeds if GRID else run_.settings.seeds[:1]
     files = [run_.claims, run_.figures / "manifest.json"]
     files += [run_.notebook(n, s) for n in notebooks(settings) for s in seeds]
+    files += [run_.patch_table] if settings.grid == "pretrained" else []
     publish = CHECKOUT and not GRID and run_.settings.run_name in ("toy", "smollm2")
     return files + ([run_.folder / "published"] if publish else [])
 
@@ -144,6 +145,22 @@ for suffix, run_ in RUNS.items():
         shell: "{LCE} stage notebook {params.args} --seed {wildcards.seed} --of {wildcards.notebook}"
 
     rule:
+        name: f"candidates{suffix}"
+        input: run_.corpus, run_.probes, subnetworks(run_, settings.seeds)
+        output: run_.candidates("{contrast}")
+        params: because(*MEASURE, "release"), args=args
+        threads: settings.threads
+        shell: "{LCE} stage candidates {params.args} --of {wildcards.contrast}"
+
+    rule:
+        name: f"release{suffix}"
+        input: [run_.candidates(c) for c in settings.contrasts]
+        output: run_.patch_table
+        params: because(*MEASURE, "release", "card", "description", "patchfile"), args=args
+        threads: settings.threads
+        shell: "{LCE} stage release {params.args}"
+
+    rule:
         name: f"app{suffix}"
         input: run_.corpus, run_.probes, subnetworks(run_, settings.seeds[:1])
         output: run_.curves
@@ -153,7 +170,7 @@ for suffix, run_ in RUNS.items():
 
     rule:
         name: f"publish{suffix}"
-        input: run_.results, run_.claims, run_.figures / "manifest.json"
+        input: run_.results, run_.claims, run_.figures / "manifest.json", [run_.patch_table] if settings.grid == "pretrained" else []
         output: run_.folder / "published"
         params: args=args
         shell: "{LCE} stage publish {params.args}"

@@ -172,10 +172,12 @@ def stage(
             understanding.glue,
         )
     } | {f.__name__: f for f in (report.figures, report.claims, report.notebook, report.publish)}
-    if name == "app":
-        from lcelib.app import write_curves
+    if name in ("app", "candidates", "release"):
+        from lcelib import app as page
+        from lcelib import release
 
-        functions[name] = write_curves
+        own = (release.candidates, release.release)
+        functions |= {"app": page.write_curves} | {f.__name__: f for f in own}
     if name not in functions:
         raise LceError(f"stage {name!r}", "is unknown", f"Known: {', '.join(functions)}.")
     folder, job = workflow.Run(settings).folder, "-".join([name, *map(str, arguments)])

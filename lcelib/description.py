@@ -92,7 +92,7 @@ def check_base(
 
 def check_structure(info: Mapping) -> Mapping:
     """The "base" entry; ValueError where a description has not the form of docs/patch_format.md."""
-    base, texts = info.get("base", {}), ("direction", "bias", "licence", "citation")
+    base, texts = info.get("base", {}), ("direction", "bias", "licence", "citation", "limits")
 
     def demand(fine: bool, what: str) -> None:
         if not fine:
@@ -120,15 +120,20 @@ def check_structure(info: Mapping) -> Mapping:
             "measure",
         )
         demand(all(isinstance(m.get(k), str) for k in ("measure", "variant")), "measure's name")
-        demand(m.get("neutral") is None or number(m["neutral"]), "neutral value")
+        for key in ("neutral", "change_se"):
+            demand(m.get(key) is None or number(m[key]), f"{key} of a measure")
     return base
 
 
 def raises(info: Mapping) -> bool:
-    """Whether more of its measures moved away from their neutral value than towards it."""
+    """Whether more of its measures moved away from their neutral value than towards it.
+
+    A change within 1.96 of its standard errors, where that is given, is none.
+    """
     votes = 0
     for m in info.get("measures", []):
-        if m.get("neutral") is not None:
+        noise = 1.96 * (m.get("change_se") or 0.0)
+        if m.get("neutral") is not None and abs(m["after"] - m["before"]) > noise:
             before, after = (abs(m[when] - m["neutral"]) for when in ("before", "after"))
             votes += (after > before) - (after < before)
     return votes > 0
@@ -159,7 +164,7 @@ def refuse_harm(info: Mapping, alpha: float) -> None:
 
 def lines(info: Mapping, counts: Mapping[str, int]) -> list[str]:
     """A patch's description for people: base, method, direction, measures, components."""
-    from lcelib.files_cli import place
+    from lcelib.card import components
 
     base, method = info.get("base", {}), info.get("method", {})
     found = [f"direction   {info.get('direction', UNKNOWN)} (α = {info.get('alpha', 1):g})"]
@@ -170,12 +175,11 @@ def lines(info: Mapping, counts: Mapping[str, int]) -> list[str]:
     found.append(
         "method      " + ", ".join(f"{k} {v}" for k, v in method.items() if v not in (None, []))
     )
-    found += [f"{key:12}{info[key]}" for key in ("bias", "licence", "citation") if key in info]
+    found += [
+        f"{key:12}{info[key]}" for key in ("bias", "limits", "licence", "citation") if key in info
+    ]
     for m in info.get("measures", []):
         change = f"{m['before']:.4g} → {m['after']:.4g}"
         found.append(f"measured    {m['measure']}: {change}, n = {m['n']} ({m['variant']})")
-    groups: dict[str, int] = {}
-    for name, count in counts.items():
-        groups[place(name)] = groups.get(place(name), 0) + count
-    found += [f"weights     {part}: {count:,}" for part, count in groups.items()]
+    found += [f"weights     {part}: {n:,}" for part, n in components(counts).items()]
     return [*found, f"weights     all: {sum(counts.values()):,} in {len(counts)} tensors"]

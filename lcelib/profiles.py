@@ -13,6 +13,7 @@ CONDITIONS = ("stereotypical", "anti", "neutral")
 OPPOSITE = {"stereotypical": "anti", "anti": "stereotypical"}
 DATA = Path(__file__).parent / "data"
 ORIGINAL = "original"
+MEAN = "mean"
 GENERATED = ("", "toybert", "english", "wikipedia")  # no files
 GRIDS = ("paper", "short", "pretrained")
 PATHS = {
@@ -138,6 +139,11 @@ class Profile:
     def targets(self) -> tuple[str, ...]:
         """The models that are edited: those, and the pretrained one where it is the neutral one."""
         return (*self.conditions, ORIGINAL) if self.grid == "pretrained" else self.conditions
+
+    @property
+    def contrasts(self) -> tuple[str, ...]:
+        """The differences that a patch of the pretrained model can be made of: by seed, and of means."""
+        return (*map(str, self.seeds), MEAN)
 
     def other_seed(self, seed: int) -> int:
         """The seed that the null contrast compares with: the next one, in a circle."""

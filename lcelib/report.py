@@ -114,12 +114,18 @@ def stable(text: str) -> str:
 def publish(settings: Profile) -> None:
     """Copy results, claims and figures of an unchanged profile to figures/, and into the README."""
     from lcelib import ledger, pretrained
+    from lcelib.patchfile import SHIPPED
 
     run = Run(settings)
     run.published.mkdir(exist_ok=True)
     named = [run.results, run.claims, run.folder / "checks.json", run.folder / "located.csv"]
     for path in (*sorted(run.figures.iterdir()), *named):
         shutil.copyfile(path, run.published / path.name)
+    if run.card.exists():
+        for path in (run.patch, run.card):
+            shutil.copyfile(path, SHIPPED / path.name)
+        for path in (run.patch_table, *run.patch.parent.glob("candidates-*.csv")):
+            shutil.copyfile(path, run.published / path.name)
     found, _ = ledger.read(run)
     if settings.grid == "pretrained":
         located = pd.read_csv(run.folder / "located.csv")

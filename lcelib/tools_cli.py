@@ -90,9 +90,10 @@ def train(
 ) -> None:
     """Fine-tune one model on counterfactual text and save it as a folder; no pruning.
 
+    Every `checkpoint_every` steps the state is kept beside it, and taken up by the same call.
     Example: lce train --of anti --output anti/ --set model=bert/ --set texts=wiki.txt
     """
-    from lcelib import stages
+    from lcelib import stages, workflow
     from lcelib.checkpoint import folder
     from lcelib.corpus import read_spec
     from lcelib.models import load
@@ -101,12 +102,14 @@ def train(
     if of not in CONDITIONS:
         raise LceError(f"--of {of!r}", "is unknown", f"Use {', '.join(CONDITIONS)}.")
     settings = profile(profile_name, parse_overrides(set_))
+    workflow.use_threads(settings)
     corpus, lm = stages.check_inputs(settings), load(settings.model)
     stages.check_words(settings, lm.tokenizer)
     rates = stages.mask_rates(settings, read_spec(settings.bias_spec), of)
     text = encode(lm.tokenizer, corpus.training(of), *rates)
+    state = output.with_name(f".{output.name}-{settings.run_name}-{of}.checkpoint")
     with folder(output) as made:
-        losses = fine_tune(lm.model, lm.tokenizer, text, settings.recipe, seed)
+        losses = fine_tune(lm.model, lm.tokenizer, text, settings.recipe, seed, checkpoint=state)
         lm.model.save_pretrained(made)
         lm.tokenizer.save_pretrained(made)
     print(f"{output}: {len(losses)} steps, loss {losses[0]:.3f} → {losses[-1]:.3f}")

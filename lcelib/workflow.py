@@ -109,6 +109,26 @@ class Run:
         """What MNLI and STS-B lose by the edits of one model (Table 2)."""
         return self.folder / "glue.csv"
 
+    def candidates(self, contrast: str) -> Path:
+        """The settings that were tried for the patch of a pretrained model, measured on held-out text."""
+        return self.folder / "patch" / f"candidates-{contrast}.csv"
+
+    @property
+    def patch(self) -> Path:
+        """The patch of a pretrained model; its card and its controls lie beside it."""
+        name = f"{Path(self.settings.model).name}-{self.settings.bias_type}"
+        return self.folder / "patch" / f"{name}.lce.safetensors"
+
+    @property
+    def card(self) -> Path:
+        """The patch's model card."""
+        return self.patch.with_name(self.patch.name.replace(".lce.safetensors", ".md"))
+
+    @property
+    def patch_table(self) -> Path:
+        """The patch, those of single seeds and its controls, measured on the test."""
+        return self.folder / "patch" / "patch.csv"
+
     @property
     def curves(self) -> Path:
         """What the page of `make app` shows along α, for the first seed."""

@@ -11,12 +11,13 @@ from test_kinds import SIZES, byte_level_bpe
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 import lcelib as lce
-from lcelib import pretrained, pretrained_tables, report
+from lcelib import pretrained, pretrained_tables, release, report
 from lcelib.claims import NOT, PART, SHOWS
 from lcelib.experiments import _ends
 from lcelib.grid import CONTRAST, grid
 from lcelib.measures import CrowsPairs, Plan
 from lcelib.models import load
+from lcelib.patch import Patch
 from lcelib.profiles import OPPOSITE, profile
 from lcelib.subnetworks import dense
 from lcelib.subnetworks import load as load_network
@@ -124,6 +125,65 @@ def test_a_row_of_the_original_model_is_what_a_plain_calculation_gives(run):
     change = after - before
     assert row.item_se == pytest.approx(change.std(ddof=1) / len(change) ** 0.5, abs=1e-6)
     assert row.item_se > 0
+
+
+def test_the_released_patch_is_the_rules_choice_and_its_table_what_it_does(run, monkeypatch):
+    """With a random model the rule's conditions are noise, so plain ones take their place."""
+    settings, lm = run.settings, load(run.settings.model)
+    for contrast in settings.contrasts:
+        release.candidates(settings, contrast)
+    monkeypatch.setattr(release, "admissible", lambda table: table["alpha"] > 100)
+    release.release(settings)
+    assert len(pd.read_csv(run.patch_table)) == 0
+    assert not run.patch.exists()
+    monkeypatch.setattr(release, "admissible", lambda table: table["alpha"] == 2)
+    release.release(settings)
+    patch, table = Patch.load(run.patch), pd.read_csv(run.patch_table)
+    mean = pd.read_csv(run.candidates("mean")).dropna()
+    fewest = mean[mean["alpha"] == 2].sort_values("weights").iloc[0]
+    assert (patch.size, patch.info["method"]["by"]) == (fewest.weights, fewest.localization)
+    models = {
+        c: [load_network(run.subnetwork(s, c, 0)).theta for s in settings.seeds] for c in OPPOSITE
+    }
+    base = dense(lm.model).theta
+    for name, change in patch.changes.items():
+        anti, stereo = (sum(t[name] for t in models[c]) / 2 for c in ("anti", "stereotypical"))
+        moved = base[name] + 2 * (anti - stereo)
+        assert np.allclose(change.new, moved.reshape(-1)[change.index], atol=1e-6)
+        rest = np.delete(np.abs(anti - stereo).reshape(-1), change.index)
+        assert rest.max() <= np.abs(anti - stereo).reshape(-1)[change.index].min() + 1e-7
+    pairs = json.loads(run.probe("winobias.json").read_text())
+    test = CrowsPairs(pairs, lm.tokenizer, name="winobias")
+    plan = Plan(test.queries, lm.tokenizer)
+    assert patch.verify(lm.model, lm.tokenizer) == "base"
+    with patch.applied(lm.model):
+        after = test.score(plan(lm.model))[1].value
+    row = table[(table.edit == "A - S, mean") & (table.measure == "winobias_margin")].iloc[0]
+    assert row.after == pytest.approx(after, abs=1e-6)
+    said = {m["measure"]: m for m in patch.info["measures"]}["winobias_margin"]
+    assert (said["after"], said["n"]) == (pytest.approx(after, abs=1e-6), len(pairs))
+    text = run.card.read_text()
+    assert f"{patch.size:,} weights" in text
+    assert patch.info["digest"] in text
+
+
+def candidates(contrast, *rows):
+    """A table of candidates with the base's row first; rows: name, α, weights, margin, language."""
+    columns = ["localization", "alpha", "weights", "held_out_margin", "perplexity"]
+    table = pd.DataFrame([("", 0.0, 0, 0.4, 100.0), *rows], columns=columns)
+    return table.assign(contrast=contrast, agreement_margin=1.0)
+
+
+def test_the_rule_takes_the_fewest_weights_that_every_contrast_admits():
+    few, more = ("value 0.001", 4.0, 10, 0.05, 100.5), ("value 0.002", 1.0, 20, -0.05, 100.5)
+    broken = ("value 0.0005", 1.0, 5, 0.0, 102.0)
+    both = [candidates(c, few, more, broken) for c in ("0", "mean")]
+    assert release.choose(pd.concat(both)) == ("value 0.001", 4.0, True)
+    weak = candidates("0", (*few[:3], 0.2, 100.5), more)
+    assert release.choose(pd.concat([weak, both[1]])) == ("value 0.002", 1.0, True)
+    none = candidates("0", broken)
+    assert release.choose(pd.concat([none, both[1]])) == ("value 0.001", 4.0, False)
+    assert release.choose(pd.concat([none, candidates("mean", broken)])) is None
 
 
 def test_every_claim_has_a_verdict_and_every_figure_is_drawn(run):

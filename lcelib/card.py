@@ -1,0 +1,133 @@
+"""The model card of a patch, made from its file alone: what it does, what was measured, what not."""
+
+from pathlib import Path
+
+from lcelib import description, patchfile
+from lcelib.files_cli import place
+
+CONTENT = (
+    "The scores below measure gender stereotypes, with sentences that contain them. The "
+    "benchmarks treat gender as binary."
+)
+
+
+def text(path: Path) -> str:
+    """Markdown with the front matter that the hub reads; raises LceError for an unsound file."""
+    arrays, info = patchfile.read(path)
+    counts = {name: len(a[0]) for name, a in arrays.items()}
+    base, name = info.get("base", {}), Path(path).name.removesuffix(".lce.safetensors")
+    total, size = sum(counts.values()), patchfile.find(path).stat().st_size
+    lines = [*_front(info), f"# {name}", "", f"> {CONTENT}", ""]
+    lines += [
+        f"A change of {total:,} weights ({size / 1e6:.2f} MB) for "
+        f"{base.get('id') or 'the model it was made of'}, as a file that checks itself. "
+        f"**Direction: {info['direction']}**, at α = {info.get('alpha', 1):g}.",
+        "",
+        *_use(name, base),
+        "## What was measured",
+        "",
+        *table(info.get("measures", [])),
+        "",
+        *_limits(info),
+        "## How it was made",
+        "",
+        *(
+            f"- {key}: {value}"
+            for key, value in info.get("method", {}).items()
+            if value is not None
+        ),
+        *(f"- {key}: {info[key]}" for key in ("bias", "licence", "citation") if key in info),
+        "",
+        "| component | weights |",
+        "| --- | --- |",
+        *(f"| {part} | {count:,} |" for part, count in components(counts).items()),
+        "",
+        f"Its digest is `{info['digest']}`; the format is open (docs/patch_format.md in lcelib).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def components(counts: dict[str, int]) -> dict[str, int]:
+    """Listed weights by component, over all layers."""
+    found: dict[str, int] = {}
+    for name, count in counts.items():
+        found[place(name)] = found.get(place(name), 0) + count
+    return found
+
+
+def _front(info: dict) -> list[str]:
+    """YAML for the hub's index; harmful patches carry the word in their tags."""
+    base, licence = info.get("base", {}), info.get("licence", "")
+    tags = ["lcelib", "model-editing", info["direction"].replace(" ", "-")]
+    lines = ["---", "library_name: lcelib", "tags:", *(f"- {tag}" for tag in tags)]
+    if base.get("id"):
+        lines.append(f"base_model: {base['id']}")
+    if licence:
+        lines.append(f"license: {licence.split(',')[0].lower()}")
+    return [*lines, "---", ""]
+
+
+def _use(name: str, base: dict) -> list[str]:
+    """The two lines that apply it, and the one that takes it back."""
+    return [
+        "```python",
+        "import lcelib as lce",
+        "",
+        f'lm, patch = lce.load("{base.get("id") or "path/to/model"}"), lce.Patch.load("{name}.lce.safetensors")',
+        "patch.apply(lm.model)  # or patch.scale(0.5).apply(…)",
+        "",
+        "patch.revert(lm.model)  # bit for bit",
+        "```",
+        "",
+    ]
+
+
+def table(measures: list[dict]) -> list[str]:
+    """Before and after with n; the change with 1.96 standard errors over items, where it has items."""
+    if not measures:
+        return ["Nothing was measured."]
+    lines = [
+        "| measure | before | after | change | n | without bias |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for m in measures:
+        change = f"{m['after'] - m['before']:+.3g}"
+        if m.get("change_se") is not None:
+            change += f" ± {1.96 * m['change_se']:.2g}"
+        neutral = "" if m.get("neutral") is None else f"{m['neutral']:g}"
+        values = f"{m['before']:.4g} | {m['after']:.4g}"
+        lines.append(f"| {m['measure']} | {values} | {change} | {m['n']} | {neutral} |")
+    variants = dict.fromkeys((m["variant"], m["measure"]) for m in measures)
+    grouped: dict[str, list[str]] = {}
+    for variant, measure in variants:
+        grouped.setdefault(variant, []).append(measure)
+    lines += ["", "±: 1.96 standard errors of the change over the items. Variants: "]
+    lines[-1] += "; ".join(f"{', '.join(names)}: {variant}" for variant, names in grouped.items())
+    lines[-1] += "."
+    return lines
+
+
+def _limits(info: dict) -> list[str]:
+    """What its measures say that it does not do, and what its author adds."""
+    lines = ["## What it does not do", ""]
+    still, worse = [], []
+    for m in info.get("measures", []):
+        if m.get("neutral") is None or m.get("change_se") is None:
+            continue
+        gain = abs(m["before"] - m["neutral"]) - abs(m["after"] - m["neutral"])
+        if abs(m["after"] - m["before"]) <= 1.96 * m["change_se"]:
+            still.append(m["measure"])
+        elif gain < 0:
+            worse.append(m["measure"])
+    if worse:
+        lines += [f"It moves {', '.join(worse)} **away** from the value without bias.", ""]
+    if still:
+        lines += [
+            f"It leaves {', '.join(still)} where they were, within the noise of the items.",
+            "",
+        ]
+    if info["direction"] == description.TOWARDS:
+        lines += ["It **raises** stereotype scores: it is for study, and must be asked for.", ""]
+    if "limits" in info:
+        lines += [info["limits"], ""]
+    return lines if len(lines) > 2 else []

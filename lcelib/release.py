@@ -1,0 +1,242 @@
+"""A patch for a pretrained model: chosen on pairs that no model was trained on, then measured.
+
+Candidates add α (A − S) to the pretrained model at a few of its weights, where A and S are the
+anti-stereotypical and the stereotypical model of one seed, or the means of their weights over
+all seeds. The rule stands here, and was fixed before anything was measured on the test pairs:
+
+1. A setting (localization, number of weights, α) is admissible for a contrast if, on the
+   held-out tenth of the training corpus, |margin| falls to `REST` of the pretrained model's or
+   less, perplexity changes by `LANGUAGE` or less, and the margin of general gender agreement
+   keeps `AGREEMENT` of itself or more.
+2. Of the settings that are admissible for every seed's contrast and for the mean, the one with
+   the fewest weights is taken, then the one with the smallest α; where there is none, of those
+   admissible for the mean alone; where there is none either, nothing is released.
+3. The patch is that of the mean. The test pairs are then scored once.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lcelib import card, kernels
+from lcelib.description import AWAY
+from lcelib.editing import transfer
+from lcelib.files import atomic, kept
+from lcelib.localization import Located, locate
+from lcelib.measures import Score
+from lcelib.measures.files import NEUTRAL
+from lcelib.patch import Patch
+from lcelib.profiles import CONDITIONS, MEAN, Profile
+from lcelib.subnetworks import Stored, Subnetwork, dense
+from lcelib.workflow import Run, use_threads
+
+SHARES = (0.00025, 0.0005, 0.001, 0.002, 0.003)  # .3 % of SmolLM2's weights are just below 3 MB
+STRENGTHS = (1.0, 2.0, 3.0, 4.0, 6.0)
+REST, LANGUAGE, AGREEMENT = 0.25, 0.01, 0.9
+COLUMNS = [
+    "edit",
+    "weights",
+    "alpha",
+    "measure",
+    "variant",
+    "n",
+    "before",
+    "after",
+    "change_se",
+    "neutral",
+]
+LICENCE = "Apache-2.0, as the model"
+CITATION = "Lutz, Choenni, Strohmaier, Lauscher: Local Contrastive Editing of Gender Stereotypes, EMNLP 2024"
+LIMITS = (
+    "It changes which pronoun the model finds likely beside an occupation, in sentences like those "
+    "of WinoBias. Other stereotypes, other languages, people outside of the binary, chat answers and "
+    "what an application makes of the model were not measured. A balanced mean is no fairness in "
+    "each case. It fits these weights alone: the same model quantized or tuned otherwise is refused."
+)
+
+
+def contrast(run: Run, name: str) -> tuple[Subnetwork, Subnetwork]:
+    """The dense stereotypical and anti-stereotypical model of one seed, or their means."""
+    seeds = run.settings.seeds if name == MEAN else [int(name)]
+    found = []
+    for condition in CONDITIONS[:2]:
+        models = Stored({s: run.subnetwork(s, condition, 0) for s in seeds}, kept=1)
+        first = models[seeds[0]]
+        theta = {n: value / len(seeds) for n, value in first.theta.items()}
+        for seed in seeds[1:]:
+            for n, value in models[seed].theta.items():
+                theta[n] += value / len(seeds)
+        found.append(Subnetwork(theta, first.mask, first.initial))
+    return tuple(found)
+
+
+def pruned(network: Subnetwork, sparsity: float) -> Subnetwork:
+    """A dense model with the mask of its largest weights (one shot, no rewinding)."""
+    mask = kernels.prune_masks(network.weights, round(sparsity * network.total))
+    return Subnetwork(network.theta, mask, network.initial)
+
+
+def locations(
+    stereotypical: Subnetwork, anti: Subnetwork, sparsity: float
+) -> Iterator[tuple[str, Subnetwork, Subnetwork, Located]]:
+    """By mask, and by value for each share: name, the two networks, the located weights."""
+    pair = pruned(stereotypical, sparsity), pruned(anti, sparsity)
+    yield "mask", *pair, locate(*pair, by="mask")
+    for share in SHARES:
+        located = locate(stereotypical, anti, by="value", k=share)
+        yield f"value {share:g}", stereotypical, anti, located
+
+
+def validation(run: Run, tokenizer):
+    """The measures that choose: held-out training pairs, general agreement, perplexity."""
+    from lcelib.measures import CrowsPairs, Perplexity, Suite, crows
+    from lcelib.stages import read_corpus
+
+    corpus = read_corpus(run)
+    pairs = [(p.stereotypical, p.anti) for p in corpus.held_out_pairs]
+    agreement = crows.read(run.probe("agreement.csv"), "agreement")
+    measures = [
+        CrowsPairs(pairs, tokenizer, name="held_out"),
+        CrowsPairs(agreement, tokenizer, name="agreement"),
+        Perplexity(corpus.held_out_neutral, tokenizer),
+    ]
+    return Suite(measures, tokenizer)
+
+
+def candidates(settings: Profile, name: str) -> None:
+    """Measure every setting of one contrast on the held-out tenth → patch/candidates-NAME.csv."""
+    from lcelib.models import load
+
+    use_threads(settings)
+    run, lm = Run(settings), load(settings.model)
+    base, suite = dense(lm.model), validation(run, lm.tokenizer)
+    pair = contrast(run, name)
+    inputs = [
+        run.corpus,
+        *(run.subnetwork(s, c, 0) for s in settings.seeds for c in settings.conditions),
+    ]
+    scratch = run.scratch(f"candidates-{name}", inputs)
+
+    def values() -> dict[str, float]:
+        return {s.measure: s.value for s in suite(lm.model)}
+
+    rows = [{"contrast": name, "localization": "", "alpha": 0.0, "weights": 0}]
+    rows[0] |= kept(scratch / "base.json", values)
+    for how, start, end, located in locations(*pair, settings.measured_sparsity):
+        patch = transfer(base, start, end, located)
+        for alpha in STRENGTHS:
+            with patch.scale(alpha).applied(lm.model):
+                found = kept(scratch / f"{how}-{alpha:g}.json", values)
+            about = {"contrast": name, "localization": how, "alpha": alpha, "weights": located.size}
+            rows.append(about | found)
+    write_table(run.candidates(name), rows)
+
+
+def write_table(path: Path, rows: list[dict], columns: Sequence[str] | None = None) -> None:
+    """Rows as CSV, complete or not at all."""
+    with atomic(path) as temporary:
+        pd.DataFrame(rows, columns=columns).to_csv(temporary, index=False, float_format="%.9g")
+
+
+def admissible(table: pd.DataFrame) -> pd.Series:
+    """Which rows of one contrast's table meet the three conditions of the rule's first part."""
+    base = table[table["alpha"] == 0].iloc[0]
+    return (
+        (table["alpha"] > 0)
+        & (table["held_out_margin"].abs() <= REST * abs(base["held_out_margin"]))
+        & ((table["perplexity"] / base["perplexity"] - 1).abs() <= LANGUAGE)
+        & (table["agreement_margin"] >= AGREEMENT * base["agreement_margin"])
+    )
+
+
+def choose(table: pd.DataFrame) -> tuple[str, float, bool] | None:
+    """Localization and α by the rule, and whether they are admissible for every contrast."""
+    fine = {}
+    for name, rows in table.groupby("contrast"):
+        passed = rows[admissible(rows)]
+        fine[name] = set(zip(passed["localization"], passed["alpha"], strict=True))
+    everywhere = set.intersection(*fine.values())
+    mean = table[table["contrast"] == MEAN].set_index(["localization", "alpha"])["weights"]
+    if not (allowed := everywhere or fine[MEAN]):
+        return None
+    best = min(allowed, key=lambda setting: (mean[setting], setting[1]))
+    return *best, bool(everywhere)
+
+
+def at_setting(run: Run, base: Subnetwork, how: str, alpha: float) -> Iterator[tuple[str, Patch]]:
+    """The patches at one setting: of each seed, random weights, two seeds of S, and of the mean."""
+    sparsity, seeds = run.settings.measured_sparsity, run.settings.seeds
+
+    def located(pair: tuple[Subnetwork, Subnetwork]) -> tuple:
+        return next(rest for name, *rest in locations(*pair, sparsity) if name == how)
+
+    for seed in seeds:
+        yield f"A - S, seed {seed}", transfer(base, *located(contrast(run, str(seed))), alpha)
+    if len(seeds) > 1:
+        pair = tuple(contrast(run, str(seed))[0] for seed in seeds[:2])
+        yield f"S, seeds {seeds[1]} - {seeds[0]}", transfer(base, *located(pair), alpha)
+    start, end, here = located(contrast(run, MEAN))
+    random = locate(start, end, by="uninformed", like=here, seed=seeds[0])
+    yield "A - S, mean, random weights", transfer(base, start, end, random, alpha)
+    yield "A - S, mean", transfer(base, start, end, here, alpha)
+
+
+def changes(before: Iterable[Score], after: Iterable[Score]) -> list[dict]:
+    """Each measure before and after, as a patch file lists it, with the change's standard error."""
+    known, rows = {s.measure: s for s in before}, []
+    for score in after:
+        old = known[score.measure]
+        row = {"measure": score.measure, "variant": score.variant, "n": score.n}
+        row |= {"before": old.value, "after": score.value, "neutral": NEUTRAL.get(score.measure)}
+        if score.items is not None:
+            items = score.items - old.items
+            row["change_se"] = float(items.std(ddof=1) / len(items) ** 0.5)
+        rows.append(row)
+    return rows
+
+
+def release(settings: Profile) -> None:
+    """Choose a setting, measure its patch and controls on the test, write file, card and table."""
+    from lcelib.corpus import read_spec
+    from lcelib.models import load
+    from lcelib.stages import suite
+
+    use_threads(settings)
+    run, lm = Run(settings), load(settings.model)
+    parts = [
+        pd.read_csv(run.candidates(c), keep_default_na=False, dtype={"contrast": str})
+        for c in settings.contrasts
+    ]
+    if (chosen := choose(pd.concat(parts))) is None:
+        print("No setting meets the rule of lcelib/release.py: no patch is made.")
+        write_table(run.patch_table, [], COLUMNS)
+        return
+    how, alpha, everywhere = chosen
+    ready = suite(run, lm.tokenizer, "neutral")
+    before, rows = ready(lm.model), []
+    for name, patch in at_setting(run, dense(lm.model), how, alpha):
+        with patch.applied(lm.model):
+            measures = changes(before, ready(lm.model, brief=name != "A - S, mean"))
+        rows += [{"edit": name, "weights": patch.size, "alpha": alpha} | m for m in measures]
+    about = {
+        "id": "" if Path(settings.model).exists() else settings.model,
+        "direction": AWAY,
+        "bias": f"{read_spec(settings.bias_spec).name} (binary), of pronouns and occupations, in English",
+        "method": {
+            "strategy": "α (A - S) added to the pretrained model",
+            "by": how,
+            "alpha": f"{alpha:g}, worked in: here 1 is that strength",
+            "models": f"means over the seeds {', '.join(map(str, settings.seeds))}",
+            "chosen": "on held-out training pairs by the rule of lcelib/release.py, met by "
+            + ("every seed and the mean" if everywhere else "the mean alone"),
+        },
+        "measures": [m for m in measures if not m["measure"].endswith(("_association", "_p"))],
+        "limits": LIMITS,
+        "licence": LICENCE,
+        "citation": CITATION,
+    }
+    patch.settled().save(run.patch, lm.model, lm.tokenizer, **about)
+    with atomic(run.card) as temporary:
+        temporary.write_text(card.text(run.patch), encoding="utf-8")
+    write_table(run.patch_table, rows, COLUMNS)
