@@ -1,5 +1,6 @@
 """The model card of a patch, made from its file alone: what it does, what was measured, what not."""
 
+import re
 from pathlib import Path
 
 from lcelib import description, patchfile
@@ -60,10 +61,11 @@ def _front(info: dict) -> list[str]:
     base, licence = info.get("base", {}), info.get("licence", "")
     tags = ["lcelib", "model-editing", info["direction"].replace(" ", "-")]
     lines = ["---", "library_name: lcelib", "tags:", *(f"- {tag}" for tag in tags)]
-    if base.get("id"):
+    if "/" in base.get("id", ""):
         lines.append(f"base_model: {base['id']}")
     if licence:
-        lines.append(f"license: {licence.split(',')[0].lower()}")
+        short = licence.split(",")[0].lower()
+        lines.append(f"license: {short if re.fullmatch('[a-z0-9.-]+', short) else 'other'}")
     return [*lines, "---", ""]
 
 

@@ -66,7 +66,9 @@ def _about(path: Path) -> dict:
 
 
 def _size(path: Path) -> str:
-    return f"{path.stat().st_size / 1e6:,.2f} MB"
+    from lcelib.patchfile import find
+
+    return f"{find(path).stat().st_size / 1e6:,.2f} MB"
 
 
 @app.command()
@@ -181,3 +183,78 @@ def compose(
     both.save(output)
     result = {"weights": both.size, "file": str(output)}
     print(json.dumps(result) if json_ else f"{output}: {both.size:,} weights, {_size(output)}")
+
+
+@app.command()
+def push(
+    file: File,
+    repository: Annotated[str, typer.Argument(help="OWNER/NAME on the hub, or a folder.")],
+    private: Annotated[bool, typer.Option(help="Make a new repository private.")] = False,
+    towards_stereotype: Towards = False,
+    json_: Json = False,
+) -> None:
+    """Publish a patch with its card on the Hugging Face hub; HF_ENDPOINT names another hub.
+
+    Example: lce patch push less.lce.safetensors me/less-stereotype
+    """
+    from lcelib import hub
+
+    place = hub.push(file, repository, private, towards_stereotype)
+    print(json.dumps({"url": place}) if json_ else f"published: {place}")
+
+
+@app.command()
+def pull(
+    repository: Annotated[str, typer.Argument(help="OWNER/NAME on the hub, or a folder.")],
+    output: Annotated[Path, typer.Option(help="New file, or a folder.")] = Path("."),
+    name: Annotated[str, typer.Option(help="Which patch, where there are several.")] = "",
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
+    json_: Json = False,
+) -> None:
+    """Fetch a patch from the hub and check all of it before it gets its name.
+
+    Example: lce patch pull me/less-stereotype --revision 1f2e3d4
+    """
+    from lcelib import hub
+
+    place = hub.pull(repository, output, name, revision)
+    print(json.dumps({"file": str(place)}) if json_ else f"{place}: {_size(place)}, sound")
+
+
+@app.command()
+def export(
+    file: File,
+    output: Output,
+    to: Annotated[str, typer.Option(help="peft-shira, an adapter of PEFT.")] = "peft-shira",
+    alpha: Alpha = None,
+    towards_stereotype: Towards = False,
+    json_: Json = False,
+) -> None:
+    """Write a patch as an adapter for other tools, and say how far its weights are from exact.
+
+    Example: lce patch export less.lce.safetensors --to peft-shira --output adapter/
+    """
+    from lcelib import adapters, description
+    from lcelib.patch import Patch
+
+    if to != "peft-shira":
+        raise LceError(f"--to {to}", "is unknown", "Use peft-shira.")
+    patch = Patch.load(file)
+    patch = patch if alpha is None else patch.scale(alpha)
+    if not towards_stereotype:
+        description.refuse_harm(patch.info, patch.alpha)
+    error = adapters.export_shira(patch, output)
+    result = {"output": str(output), "weights": patch.size, "largest_error": error}
+    text = f"{output}: {patch.size:,} weights; with the adapter a weight is at most {error:.3g} off"
+    print(json.dumps(result) if json_ else text)
+
+
+@app.command()
+def card(file: File) -> None:
+    """Print the model card that `push` publishes.
+
+    Example: lce patch card less.lce.safetensors
+    """
+    from lcelib import card as cards
+
+    print(cards.text(file), end="")
