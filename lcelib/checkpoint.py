@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from lcelib.components import in_a_layer
-from lcelib.errors import LceError
+from lcelib.errors import Exhausted, LceError, Unfit, Unsound, explained
 
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
 DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}  # bfloat16 as its bits
@@ -66,7 +66,7 @@ def entries(path: Path) -> dict[str, Entry]:
         raise LceError(f"{path}", "is not there", "Get all files of the checkpoint.") from error
     except (OSError, SafetensorError, KeyError) as error:
         remedy = "It is damaged, cut short, or not a safetensors file: get it again."
-        raise LceError(f"{path}", f"cannot be read ({error})", remedy) from error
+        raise Unsound(f"{path}", f"cannot be read ({error})", remedy) from error
     return found
 
 
@@ -123,7 +123,7 @@ def read(folder: str | Path) -> Checkpoint:
         if not all(isinstance(s, str) and Path(s).name == s for s in shards.values()):
             raise ValueError("weight_map names more than files of this folder")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LceError(f"{index}", f"cannot be read ({error})", "Get the file again.") from error
+        raise Unsound(f"{index}", f"cannot be read ({error})", "Get the file again.") from error
     found: dict[str, Entry] = {}
     for shard in sorted(set(shards.values())):
         inside = entries(folder / shard)
@@ -142,13 +142,13 @@ def check_alike(target: Checkpoint, other: Checkpoint, patterns: Sequence[str] =
     differ = sorted(set(names) ^ set(theirs))
     if differ:
         reason = f"{len(differ)} tensor names differ from {target.folder}: {', '.join(differ[:3])}"
-        raise LceError(f"{other.folder}", reason, "Use models of one architecture.")
+        raise Unfit(f"{other.folder}", reason, "Use models of one architecture.")
     for what in ("shape", "dtype"):
         for name in names:
             mine, its = (getattr(c.entries[name], what) for c in (target, other))
             if mine != its:
                 reason = f"{name} has {what} {its}, in {target.folder} {mine}"
-                raise LceError(f"{other.folder}", reason, "Use models of one architecture.")
+                raise Unfit(f"{other.folder}", reason, "Use models of one architecture.")
     return names
 
 
@@ -163,7 +163,7 @@ def vocabulary(checkpoint: Checkpoint) -> dict[str, int]:
             known = {token: i for i, (token, _) in enumerate(known)}
         return dict(known)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LceError(f"{file}", f"cannot be read ({error!r})", "Get the file again.") from error
+        raise Unsound(f"{file}", f"cannot be read ({error!r})", "Get the file again.") from error
 
 
 def check_vocabularies(target: Checkpoint, other: Checkpoint) -> None:
@@ -177,7 +177,7 @@ def check_vocabularies(target: Checkpoint, other: Checkpoint) -> None:
         f"{len(differ)} tokens have another id than in {target.folder}: {token!r} has "
         f"{its.get(token, 'none')}, there {mine.get(token, 'none')}"
     )
-    raise LceError(f"{other.folder}", reason, "Use models with one tokenizer.")
+    raise Unfit(f"{other.folder}", reason, "Use models with one tokenizer.")
 
 
 @contextmanager
@@ -186,7 +186,8 @@ def complete(goal: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise LceError(f"{goal}", f"cannot be written ({error})", "Nothing was kept.") from error
+        kind = Exhausted if explained(error, "") else LceError
+        raise kind(f"{goal}", f"cannot be written ({error})", "Nothing was kept.") from error
 
 
 @contextmanager
@@ -232,7 +233,7 @@ def check_space(goal: Path, needed: int) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         reason = f"needs {needed / 1e6:,.1f} MB, the disk has {free / 1e6:,.1f} MB free"
-        raise LceError(f"{goal}", reason, "Free some space, or write to another disk.")
+        raise Exhausted(f"{goal}", reason, "Free some space, or write to another disk.")
 
 
 @contextmanager

@@ -16,8 +16,11 @@ from lcelib.profiles import check_seed, parse_overrides, profile
 
 UNTIL = ("all", "corpus", "probes", "first_seed", "results", "glue", "claims", "figures", "app")
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
+    help="Local contrastive editing: build the paper, edit checkpoints, make and use patches.",
+    epilog="Exit codes: 0 done; 1 a check found something, or a run failed; 2 refused; 3 memory or "
+    "disk is used up; 4 a file is damaged; 5 things do not belong together; 6 network; 7 would "
+    "raise stereotype scores; 130, 143 stopped.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -292,17 +295,17 @@ def check_data(names: Names = None, json_: Json = False) -> None:
 
 
 def main() -> None:
-    """Entry point: errors in at most three lines; exit code 2, or 3 where memory or disk ends."""
+    """Entry point: errors in at most three lines; the exit codes are those of `lcelib.errors`."""
     try:
         app()
     except LceError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except Exception as error:
         if (known := explained(error, " ".join(["lce", *sys.argv[1:3]]))) is None:
             raise
         print(f"error: {known}", file=sys.stderr)
-        sys.exit(3)
+        sys.exit(known.exit_code)
 
 
 if __name__ == "__main__":

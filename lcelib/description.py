@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from lcelib.checkpoint import Checkpoint, vocabulary
-from lcelib.errors import LceError
+from lcelib.errors import Harmful, LceError, Unfit
 
 AWAY, TOWARDS, UNKNOWN = "away from stereotype", "towards stereotype", "unknown"
 DIRECTIONS = (AWAY, TOWARDS, UNKNOWN)
@@ -81,13 +81,13 @@ def check_base(
     """Refuse a model that is not the patch's base in matrices, vocabulary, or any touched tensor."""
     remedy = f"Use {wanted.get('id') or 'the model that the patch was made for'}."
     if wanted.get("architecture") not in (None, architecture(shapes)):
-        raise LceError(what, "is of another architecture than the patch's base", remedy)
+        raise Unfit(what, "is of another architecture than the patch's base", remedy)
     known = tokenizer(vocabulary_)
     if None not in (known, wanted.get("tokenizer")) and known != wanted["tokenizer"]:
-        raise LceError(what, "has another tokenizer than the patch's base", remedy)
+        raise Unfit(what, "has another tokenizer than the patch's base", remedy)
     for name, entry in wanted.get("tensors", {}).items():
         if digests.get(name) != entry["sha256"]:
-            raise LceError(what, f"{name} is not that of the patch's base", remedy)
+            raise Unfit(what, f"{name} is not that of the patch's base", remedy)
 
 
 def check_structure(info: Mapping) -> Mapping:
@@ -159,7 +159,7 @@ def refuse_harm(info: Mapping, alpha: float) -> None:
     same = (alpha < 0) == (meant < 0)
     if alpha and direction == (TOWARDS if same else AWAY):
         reason = f"at α = {alpha:g} raises stereotype scores ({direction} at {meant:g})"
-        raise LceError("patch", reason, "If you want that, say so: towards_stereotype.")
+        raise Harmful("patch", reason, "If you want that, say so: towards_stereotype.")
 
 
 def lines(info: Mapping, counts: Mapping[str, int]) -> list[str]:

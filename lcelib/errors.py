@@ -1,4 +1,8 @@
-"""One error class: what is wrong with which object, and what to do about it."""
+"""Errors: what is wrong with which object, and what to do about it.
+
+Their classes are the exit codes of `lce`: 2 for a refused input, 3 to 7 as below; 1 where a
+check found something or a run failed, 130 and 143 when stopped.
+"""
 
 import errno
 import re
@@ -7,12 +11,44 @@ import re
 class LceError(Exception):
     """A refusal in at most three lines: the object, the reason, the remedy."""
 
+    exit_code = 2
+
     def __init__(self, what: str, reason: str, remedy: str):
         super().__init__(f"{what}: {reason}\n{remedy}")
         self.what, self.reason, self.remedy = what, reason, remedy
 
 
-def explained(error: Exception, doing: str) -> LceError | None:
+class Exhausted(LceError):
+    """Memory or disk is used up."""
+
+    exit_code = 3
+
+
+class Unsound(LceError):
+    """A file is damaged, cut off or forged."""
+
+    exit_code = 4
+
+
+class Unfit(LceError):
+    """Two things do not belong together: a patch and a model, two models, a model and a tokenizer."""
+
+    exit_code = 5
+
+
+class Unreachable(LceError):
+    """A network, a hub or a package index does not give what was asked for."""
+
+    exit_code = 6
+
+
+class Harmful(LceError):
+    """It would raise stereotype scores, and nobody asked for that."""
+
+    exit_code = 7
+
+
+def explained(error: Exception, doing: str) -> Exhausted | None:
     """What the system refuses in the middle of work, as a refusal: memory or disk is used up."""
     number = getattr(error, "errno", None)
     if found := re.search(r"os error (\d+)", str(error)):  # safetensors says it so
@@ -21,10 +57,10 @@ def explained(error: Exception, doing: str) -> LceError | None:
         remedy = (
             "Close other programs, or give it less: fewer --cores, a smaller batch_size or model."
         )
-        return LceError(doing, "memory is used up; what was finished is kept", remedy)
+        return Exhausted(doing, "memory is used up; what was finished is kept", remedy)
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         file = getattr(error, "filename", None)
         place = f" at {file}" if file else ""
         remedy = "Free some space and call it again: it goes on where it was."
-        return LceError(doing, f"the disk is full{place}; what was finished is kept", remedy)
+        return Exhausted(doing, f"the disk is full{place}; what was finished is kept", remedy)
     return None

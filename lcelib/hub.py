@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lcelib import card, description, patchfile
-from lcelib.errors import LceError, explained
+from lcelib.errors import LceError, Unreachable, explained
 from lcelib.files import atomic
 
 SUFFIX = ".lce.safetensors"
@@ -100,7 +100,7 @@ def asked(repository: str) -> Iterator[None]:
             raise known from error
         refused = (HFValidationError, HfHubHTTPError, LocalTokenNotFoundError)
         remedy = login if isinstance(error, refused) else network
-        raise LceError(f"repository {repository!r}", first_line(error), remedy) from error
+        raise Unreachable(f"repository {repository!r}", first_line(error), remedy) from error
 
 
 def first_line(error: Exception) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from lcelib import kernels
 from lcelib.components import component
-from lcelib.errors import LceError
+from lcelib.errors import LceError, Unfit
 from lcelib.subnetworks import Subnetwork, check_names
 
 MAGNITUDE_BINS = 10
@@ -50,10 +50,10 @@ def check_pair(target: Subnetwork, reference: Subnetwork) -> None:
     for name in target.mask:
         if name not in reference.mask or target.theta[name].shape != reference.theta[name].shape:
             reason = f"{name} has another shape in the reference"
-            raise LceError("reference", reason, "Use models of one architecture.")
+            raise Unfit("reference", reason, "Use models of one architecture.")
     if target.initial != reference.initial:
         reason = "target and reference do not start from the same θ0"
-        raise LceError("reference", reason, "Fine-tune both from one base model.")
+        raise Unfit("reference", reason, "Fine-tune both from one base model.")
 
 
 def locate(

@@ -12,7 +12,7 @@ from torch import nn
 from lcelib import kernels
 from lcelib.components import component
 from lcelib.description import refuse_harm
-from lcelib.errors import LceError
+from lcelib.errors import LceError, Unfit
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,15 @@ class Patch:
         missing = sorted(set(self.changes) - set(parameters))
         if missing:
             reason = f"has no tensor {missing[0]} ({len(missing)} missing)"
-            raise LceError("model", reason, "Use the model that the patch was made for.")
+            raise Unfit("model", reason, "Use the model that the patch was made for.")
         views = {name: parameters[name].detach().view(-1) for name in self.changes}
         for name, change in self.changes.items():
             if len(change.index) and change.index[-1] >= views[name].numel():
                 reason = f"{name} has {views[name].numel()} weights, the patch needs more"
-                raise LceError("model", reason, "Use the model that the patch was made for.")
+                raise Unfit("model", reason, "Use the model that the patch was made for.")
             if views[name].dtype != (own := like(change.old, views[name]).dtype):
                 reason = f"{name} is {views[name].dtype}, the patch {own}"
-                raise LceError("model", reason, "Load the model in the patch's dtype.")
+                raise Unfit("model", reason, "Load the model in the patch's dtype.")
         return views
 
     def _positions(self, views: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -87,7 +87,7 @@ class Patch:
             wrong = len(wanted) - int(np.count_nonzero(here == wanted.view(here.dtype)))
             if wrong:
                 reason = f"cannot be {verb}: {wrong} weights of {name} are not what it expects"
-                raise LceError("patch", reason, "Is this the right model, in the right state?")
+                raise Unfit("patch", reason, "Is this the right model, in the right state?")
 
     def _put(self, model: nn.Module, alpha: float) -> None:
         """Set the listed weights to their values at `alpha`, in place."""
@@ -190,7 +190,7 @@ class Patch:
         state = "base" if holds(0.0) else "applied" if holds(self.alpha) else None
         if state is None:
             reason = "is neither the patch's base nor has it the patch at this strength"
-            raise LceError("model", reason, "Give the strength it was applied at: scale(alpha).")
+            raise Unfit("model", reason, "Give the strength it was applied at: scale(alpha).")
         if "base" in self.info:
             digests = {}
             for name, change in self.changes.items():
@@ -210,13 +210,17 @@ class Patch:
 
     def invert(self) -> "Patch":
         """The patch that leads back: from the values at this strength to the old ones."""
+        from lcelib.composition import derived
+
         changes = {n: Change(c.index, c.new, c.old) for n, c in self.settled().changes.items()}
-        return Patch(changes, 1.0, _derived("inverted", self))
+        return Patch(changes, 1.0, derived("inverted", self))
 
     def restrict(self, keep: Callable[[int, str], bool]) -> "Patch":
         """The part of it in the components for which `keep(layer, component)` holds."""
+        from lcelib.composition import derived
+
         changes = {n: c for n, c in self.changes.items() if keep(*component(n))}
-        return Patch(changes, self.alpha, _derived("restricted", self))
+        return Patch(changes, self.alpha, derived("restricted", self))
 
     def compose(self, other: "Patch", overlap: str = "refuse") -> "Patch":
         """Both in one, each at its strength, for a model that has neither.
@@ -225,33 +229,15 @@ class Patch:
         the "first" or of the "last" is taken. Raises LceError for patches of different
         models and for overlaps that nobody decided.
         """
-        if overlap not in ("refuse", "first", "last"):
-            raise LceError(f"overlap {overlap!r}", "is unknown", "Use refuse, first or last.")
-        _same_base(self, other)
-        changes = {}
-        for name, (one, two) in _pairs(self, other):
-            index, old, first, last = _both(name, one, two)
-            common = len(one.index) + len(two.index) - len(index)
-            if common and overlap == "refuse":
-                reason = f"both list {common} weights of {name}"
-                raise LceError("patches", reason, 'Decide: overlap="first" or "last".')
-            over, under = (one, last) if overlap == "first" else (two, first)
-            under[np.searchsorted(index, over.index)] = over.new
-            changes[name] = Change(index, old, under)
-        return Patch(changes, 1.0, _derived(f"composed, overlap: {overlap}", self, other))
+        from lcelib.composition import compose
+
+        return compose(self, other, overlap)
 
     def diff(self, other: "Patch") -> "Patch":
         """The patch that takes a model with this one to a model with the other."""
-        _same_base(self, other)
-        changes = {}
-        for name, (one, two) in _pairs(self, other):
-            index, _, first, last = _both(name, one, two)
-            width = first.itemsize
-            bytes_ = (v.view(np.uint8).reshape(-1, width) for v in (first, last))
-            differ = np.not_equal(*bytes_).any(1)
-            if differ.any():
-                changes[name] = Change(index[differ], first[differ], last[differ])
-        return Patch(changes, 1.0, _derived("difference", self, other))
+        from lcelib.composition import difference
+
+        return difference(self, other)
 
     def report(self, model: nn.Module) -> Report:
         """Apply, compare every parameter bit by bit with its state before, and revert."""
@@ -266,58 +252,6 @@ class Patch:
                 changed += int((differ & listed).sum())
                 others += int((differ & ~listed).sum())
         return Report(self.size, changed, others, sum(p.numel() for p in before.values()))
-
-
-def _pairs(one: Patch, two: Patch) -> Iterator[tuple[str, tuple[Change, Change]]]:
-    """For every tensor what each patch changes there at its strength, perhaps nothing."""
-    changes = [p.settled().changes for p in (one, two)]
-    for name in dict.fromkeys([*changes[0], *changes[1]]):
-        dtype = next(c[name].old.dtype for c in changes if name in c)
-        none = Change(np.empty(0, np.int64), np.empty(0, dtype), np.empty(0, dtype))
-        yield name, tuple(c.get(name, none) for c in changes)
-
-
-def _both(name: str, one: Change, two: Change) -> tuple[np.ndarray, ...]:
-    """All positions of two changes of one tensor; there the old values, and those of each."""
-    index, first = np.unique(np.concatenate([one.index, two.index]), return_index=True)
-    _, here, there = np.intersect1d(one.index, two.index, return_indices=True)
-    same = one.old.dtype == two.old.dtype
-    if not same or one.old[here].tobytes() != two.old[there].tobytes():
-        reason = f"{name} has other old values in one than in the other"
-        raise LceError("patches", reason, "Use patches of one base model.")
-    old = np.concatenate([one.old, two.old])[first]
-    states = []
-    for change in (one, two):
-        states.append(old.copy())
-        states[-1][np.searchsorted(index, change.index)] = change.new
-    return index, old, *states
-
-
-def _same_base(one: Patch, two: Patch) -> None:
-    """Refuse patches whose files name different models."""
-    bases = [p.info.get("base", {}) for p in (one, two)]
-    for key in ("architecture", "tokenizer"):
-        if None not in (values := [b.get(key) for b in bases]) and values[0] != values[1]:
-            raise LceError("patches", f"are of different models ({key})", "Use one base model.")
-    tensors = [b.get("tensors", {}) for b in bases]
-    for name in tensors[0].keys() & tensors[1].keys():
-        if tensors[0][name] != tensors[1][name]:
-            reason = f"are of different models ({name} differs)"
-            raise LceError("patches", reason, "Use one base model.")
-
-
-def _derived(how: str, *patches: Patch) -> dict[str, object]:
-    """The description of a patch made of others: their base, and where it comes from.
-
-    What was measured of them does not hold for it.
-    """
-    bases = [p.info["base"] for p in patches if "base" in p.info]
-    sources = [p.info.get("digest", "unsaved") for p in patches]
-    info: dict[str, object] = {"method": {"made by": how, "of": sources}, "direction": "unknown"}
-    if len(bases) == len(patches):
-        tensors = {n: t for b in bases for n, t in b.get("tensors", {}).items()}
-        info["base"] = bases[0] | {"tensors": tensors}
-    return info
 
 
 def bits(values: torch.Tensor) -> np.ndarray:

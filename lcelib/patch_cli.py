@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lcelib.errors import LceError
+from lcelib.errors import Harmful, LceError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 File = Annotated[Path, typer.Argument(help="Patch file, NAME.lce.safetensors.")]
@@ -45,7 +45,7 @@ def make(
     describe["base"] = {k: v for k, v in (("id", id_), ("revision", revision)) if v}
     if describe["direction"] == description.TOWARDS and not towards_stereotype:
         reason = "raises stereotype scores"
-        raise LceError("patch", reason, "If you want that, say so: --towards-stereotype.")
+        raise Harmful("patch", reason, "If you want that, say so: --towards-stereotype.")
     if output.exists():
         raise LceError(f"{output}", "exists already", "Give a new name, or remove it.")
     with files_cli.bar(not json_) as progress:

@@ -29,7 +29,7 @@ import numpy as np
 
 from lcelib import description
 from lcelib.checkpoint import DTYPES, WIDTHS, complete
-from lcelib.errors import LceError
+from lcelib.errors import LceError, Unsound
 from lcelib.files import atomic
 
 FORMAT = 1
@@ -202,7 +202,7 @@ def check(path: Path) -> File:
         raise LceError(f"{path}", "is not there", "Give the path of a patch.") from error
     except (OSError, ValueError, RecursionError) as error:
         reason = f"is no sound file of located weights ({error})"
-        raise LceError(f"{path}", reason, AGAIN) from error
+        raise Unsound(f"{path}", reason, AGAIN) from error
     data = (
         np.memmap(path, np.uint8, "r")[8 + length :] if size > 8 + length else np.empty(0, np.uint8)
     )
@@ -274,7 +274,7 @@ def read(path: Path) -> tuple[Arrays, dict]:
             raise ValueError("some tensors have values, others have not")
     except (ValueError, TypeError, KeyError) as error:
         reason = f"is no sound file of located weights ({error})"
-        raise LceError(f"{path}", reason, AGAIN) from error
+        raise Unsound(f"{path}", reason, AGAIN) from error
     return arrays, file.info
 
 

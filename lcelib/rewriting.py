@@ -15,7 +15,7 @@ import numpy as np
 
 from lcelib import checkpoint, description, kernels, patchfile
 from lcelib.checkpoint import Checkpoint, check_alike
-from lcelib.errors import LceError
+from lcelib.errors import LceError, Unfit
 from lcelib.kernels.numpy_keys import Arrays, pieces
 from lcelib.strategies import check_strategy
 from lcelib.streaming import Found, Localization, Progress, bits, info, silent, stream
@@ -156,10 +156,10 @@ def expected(source: Checkpoint, patch: Path, alpha: float | None) -> tuple[dict
         fits = name in source.entries and source.entries[name].dtype in checkpoint.DTYPES
         if not fits or source.array(name).dtype != before.dtype:
             reason = f"has no tensor {name} of the patch's dtype"
-            raise LceError(f"{source.folder}", reason, "Use the model that the patch was made for.")
+            raise Unfit(f"{source.folder}", reason, "Use the model that the patch was made for.")
         if len(index) and index[-1] >= source.entries[name].size:
             reason = f"has fewer weights in {name} than the patch needs"
-            raise LceError(f"{source.folder}", reason, "Use the model that the patch was made for.")
+            raise Unfit(f"{source.folder}", reason, "Use the model that the patch was made for.")
     return changes, about, about.get("alpha", 1.0) if alpha is None else alpha
 
 
@@ -181,7 +181,7 @@ def _state(one: Checkpoint, patch: Path, changes: dict, about: dict, alpha: floa
     if state is None:
         name, number = next(iter(left.items()))
         reason = f"{number} weights of {name} are not what {patch} expects"
-        raise LceError(f"{one.folder}", reason, "Is this the right model, in the right state?")
+        raise Unfit(f"{one.folder}", reason, "Is this the right model, in the right state?")
     if "base" in about:
         digests = {n: description.digest(_restored(one, n, *changes[n][:2])) for n in changes}
         shapes = {n: one.entries[n].shape for n in one.prunable()}
@@ -221,7 +221,7 @@ def apply(
     if state != ("applied" if revert else "base") and alpha:
         reason = f"does not have {patch}" if revert else f"has {patch} already"
         remedy = "Give --alpha as it was applied with." if revert else "Take it back first."
-        raise LceError(f"{source}", reason, remedy)
+        raise Unfit(f"{source}", reason, remedy)
     goal = 0.0 if revert else alpha
     found = Found({n: one.entries[n].size for n in changes})
 

@@ -400,7 +400,7 @@ def test_a_full_disk_is_refused_before_and_named_in_the_middle(tmp_path, monkeyp
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)),
     )  # fmt: skip
     _, error = process.communicate()
-    assert process.returncode == 2
+    assert process.returncode == 3
     assert "out: cannot be written ([Errno 27] File too large" in error
     assert "Nothing was kept." in error
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]

@@ -87,7 +87,7 @@ def test_what_the_hub_refuses_is_said_in_three_lines(tmp_path, repository, token
         env = client(server, tmp_path / "home", token)
         command = ("pull", repository) if token == TOKEN else ("push", file, repository)
         done = lce("patch", *command, **env)
-    assert done.returncode == 2
+    assert done.returncode == 6
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 3
     assert repository in done.stderr
@@ -97,7 +97,7 @@ def test_without_network_pull_says_so_and_writes_nothing(tmp_path):
     with serving() as server:
         env = client(server, tmp_path / "home")
     done = lce("patch", "pull", "someone/less", "--output", tmp_path / "new", **env)
-    assert done.returncode == 2
+    assert done.returncode == 6
     assert "network" in done.stderr
     assert not (tmp_path / "new").exists()
 
@@ -111,7 +111,7 @@ def test_a_damaged_file_on_the_hub_is_refused_before_it_gets_its_name(tmp_path):
         server.repositories["someone/less"] = {file.name: bytes(content)}
         env = client(server, tmp_path / "home")
         done = lce("patch", "pull", "someone/less", "--output", tmp_path / "new", **env)
-    assert done.returncode == 2
+    assert done.returncode == 4
     assert "digest" in done.stderr
     assert not (tmp_path / "new").exists()
 

@@ -3,14 +3,17 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
 
 import pandas as pd
 import pytest
+import typer
 from conftest import ROOT
 
+from lcelib import cli
 from lcelib.errors import LceError
 from lcelib.files import atomic, sha256
 from lcelib.models import check_finite, load
@@ -165,9 +168,79 @@ def test_a_file_is_complete_or_absent(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_help_is_quick_and_loads_no_torch():
-    code = "import sys, lcelib.cli, lcelib; sys.exit('torch' in sys.modules)"
+def commands(group=None, path=()):
+    """Every command of `lce`, with the names that lead to it."""
+    group = group or typer.main.get_command(cli.app)
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+def test_help_loads_nothing_heavy():
+    """numpy, torch and pandas are what takes seconds."""
+    code = """import sys, typer.testing, lcelib.cli
+names = [], ["patch"], ["patch", "apply"], ["run"], ["measure"]
+for n in names:
+    assert typer.testing.CliRunner().invoke(lcelib.cli.app, [*n, "--help"]).exit_code == 0
+sys.exit(bool({"torch", "numpy", "pandas", "transformers"} & set(sys.modules)))"""
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_command_shows_an_example_that_it_would_take():
+    """The example in the help has the command's own name, and only options that it knows."""
+    found = dict(commands())
+    assert {("patch", n) for n in ("make", "info", "verify", "apply", "revert", "diff", "compose",
+            "export", "push", "pull")} <= set(found)  # fmt: skip
+    for path, command in found.items():
+        example = re.search(r"Example: lce (.+)", command.help, re.DOTALL)
+        assert example, path
+        words = shlex.split(example[1])
+        assert tuple(words[: len(path)]) == path
+        known = {option for p in command.params for option in p.opts}
+        assert {w for w in words if w.startswith("--")} <= known, path
+        if path[0] not in ("run", "stage", "train") and path != ("data", "get"):
+            assert path[-1] == "card" or "--json" in known, path
+
+
+def test_the_shell_completes_commands():
+    env = os.environ | {
+        "_LCE_COMPLETE": "complete_bash",
+        "COMP_WORDS": "lce patch re",
+        "COMP_CWORD": "2",
+    }
+    code = "import sys; sys.argv[0] = 'lce'; from lcelib.cli import app; app(prog_name='lce')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["revert"]
+
+
+def test_exit_codes_are_those_that_the_help_names(tmp_path):
+    """One refusal of each class, through the command line."""
+    from test_hub import saved
+
+    file, more = tmp_path / "p.lce.safetensors", tmp_path / "more.lce.safetensors"
+    saved(file)
+    saved(more, direction="towards stereotype")
+    (tmp_path / "damaged").write_bytes(file.read_bytes()[:-1])
+    model = ROOT / "lcelib/toybert/model"
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    calls = {
+        0: ("patch", "info", file),
+        2: ("patch", "export", file, "--to", "nothing", "--output", tmp_path / "x"),
+        4: ("patch", "info", tmp_path / "damaged"),
+        5: ("patch", "verify", file, model),
+        6: ("patch", "pull", "not a name!"),
+        7: ("patch", "push", more, shared),
+    }
+    assert {code: lce(*map(str, call)).returncode for code, call in calls.items()} == {
+        c: c for c in calls
+    }
+    text = cli.app.info.epilog
+    assert all(f" {code} " in text for code in calls)
 
 
 def test_published_claims_follow_from_the_published_table():
