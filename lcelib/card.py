@@ -112,15 +112,19 @@ def table(measures: list[dict]) -> list[str]:
 def _limits(info: dict) -> list[str]:
     """What its measures say that it does not do, and what its author adds."""
     lines = ["## What it does not do", ""]
-    still, worse = [], []
+    still, worse, other = [], [], []
     for m in info.get("measures", []):
-        if m.get("neutral") is None or m.get("change_se") is None:
+        if m.get("change_se") is None:
             continue
-        gain = abs(m["before"] - m["neutral"]) - abs(m["after"] - m["neutral"])
-        if abs(m["after"] - m["before"]) <= 1.96 * m["change_se"]:
+        moved = abs(m["after"] - m["before"]) > 1.96 * m["change_se"]
+        if m.get("neutral") is None:
+            other += [f"{m['measure']} from {m['before']:.4g} to {m['after']:.4g}"] * moved
+        elif not moved:
             still.append(m["measure"])
-        elif gain < 0:
+        elif abs(m["before"] - m["neutral"]) < abs(m["after"] - m["neutral"]):
             worse.append(m["measure"])
+    if other:
+        lines += [f"It has a cost: it moves {', '.join(other)}, which is no stereotype.", ""]
     if worse:
         lines += [f"It moves {', '.join(worse)} **away** from the value without bias.", ""]
     if still:

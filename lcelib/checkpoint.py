@@ -7,7 +7,9 @@ the process itself allocates no more than a chunk. Nothing of a file is executed
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -242,11 +244,13 @@ def writing(
     goal: Path,
     edits: dict[str, Callable[[], Iterator[np.ndarray]]],
     progress: Callable[[int], object],
-) -> Iterator[Checkpoint]:
+) -> Iterator[dict[str, int]]:
     """Write `source` to a new folder, complete or not at all; `edits` replace tensors.
 
     An edit yields its tensor's new values in consecutive arrays. All other bytes
-    are copied. Yields what was written, for a last look before it gets its name.
+    are copied. What was written is read again and compared with the source, bit by bit, by a
+    thread that follows the writing one; yields the number of values that differ, by tensor,
+    for a last look before the folder gets its name.
     Raises LceError for a goal that exists and for a full disk.
     """
     goal, files = Path(goal), dict.fromkeys(e.path for e in source.entries.values())
@@ -255,42 +259,78 @@ def writing(
     with complete(goal), folder(goal) as temporary:
         for path in extra:
             shutil.copyfile(path, temporary / path.name)
+        counts = Counter()
         for path in files:
-            with open(temporary / path.name, "wb") as out:
-                _write_file(source, path, out, edits, progress)
-        yield read(temporary)
+            with open(temporary / path.name, "w+b") as out, Follower(source, path, out) as follower:
+                for name, part in _parts(source, path, edits):
+                    out.write(part)
+                    follower.written(name, part.nbytes)
+                    progress(part.nbytes)
+            counts += follower.counts
+        yield dict(counts)
 
 
-def _write_file(source: Checkpoint, path: Path, out, edits, progress) -> None:
-    """One safetensors file: the header as it was, then every tensor."""
+def _parts(source: Checkpoint, path: Path, edits) -> Iterator[tuple[str, np.ndarray]]:
+    """One safetensors file in consecutive arrays: the header ("") as it was, then every tensor."""
     inside = {n: e for n, e in source.entries.items() if e.path == path}
     data = source._maps[path]
-    out.write(data[: min(e.start for e in inside.values())])
+    yield "", data[: min(e.start for e in inside.values())]
     for name, entry in inside.items():
         if name in edits:
-            for part in edits[name]():
-                out.write(part)
-                progress(part.nbytes)
+            yield from ((name, part) for part in edits[name]())
         else:
             for start in range(entry.start, entry.stop, BLOCK):
-                part = data[start : min(start + BLOCK, entry.stop)]
-                out.write(part)
-                progress(part.nbytes)
+                yield name, data[start : min(start + BLOCK, entry.stop)]
+
+
+class Follower:
+    """Reads what was written to a file and counts, by tensor, the values that are not the source's."""
+
+    def __init__(self, source: Checkpoint, path: Path, out):
+        self.source, self.data, self.out = source, source._maps[path], out
+        self.counts, self.done, self.stop, self.name = Counter(), 0, 0, ""
+        self._buffer = np.empty(BLOCK, np.uint8)
+
+    def __enter__(self) -> "Follower":
+        self._thread, self._tasks = ThreadPoolExecutor(1), []
+        return self
+
+    def written(self, name: str, size: int) -> None:
+        """Say that `size` more bytes, of that tensor, are in the file."""
+        if name != self.name or self.stop - self.done + size > BLOCK:
+            self._follow()
+        self.name, self.stop = name, self.stop + size
+
+    def _follow(self) -> None:
+        self.out.flush()
+        self._tasks.append(self._thread.submit(self._count, self.name, self.done, self.stop))
+        self.done = self.stop
+
+    def _count(self, name: str, start: int, stop: int) -> None:
+        entry = self.source.entries.get(name)
+        width = WIDTHS[entry.dtype] if entry else 1
+        for at in range(start, stop, BLOCK):
+            here = self._buffer[: min(BLOCK, stop - at)]
+            os.preadv(self.out.fileno(), [here], at)
+            kinds = [x.view(f"u{width}") for x in (here, self.data[at : at + len(here)])]
+            self.counts[name] += int(np.count_nonzero(kinds[0] != kinds[1]))
+
+    def __exit__(self, kind, *_) -> None:
+        if kind is None:
+            self._follow()
+        self._thread.shutdown(cancel_futures=kind is not None)
+        if kind is None:
+            for task in self._tasks:
+                task.result()
 
 
 def differing(first: Checkpoint, second: Checkpoint) -> dict[str, int]:
     """The number of values per tensor in which two checkpoints differ, bit by bit; 0 left out."""
     counts = {}
     for name, entry in first.entries.items():
-        if entry.size == 0:
-            continue
-        width = WIDTHS[entry.dtype]
         one, two = (c._maps[c.entries[name].path] for c in (first, second))
-        shift, count = second.entries[name].start - entry.start, 0
-        for start in range(entry.start, entry.stop, BLOCK):
-            stop = min(start + BLOCK, entry.stop)
-            a, b = one[start:stop], two[start + shift : stop + shift]
-            count += int(np.count_nonzero(a.view(f"u{width}") != b.view(f"u{width}")))
-        if count:
+        width, other = f"u{WIDTHS[entry.dtype]}", second.entries[name]
+        a, b = one[entry.start : entry.stop].view(width), two[other.start : other.stop].view(width)
+        if count := int(np.count_nonzero(a != b)):
             counts[name] = count
     return counts

@@ -78,7 +78,7 @@ def check_base(
     vocabulary_: Mapping[str, int],
     digests: Mapping[str, str],
 ) -> None:
-    """Refuse a model that is not the patch's base in matrices, vocabulary, or any touched tensor."""
+    """Refuse a model that is not the patch's base in matrices, vocabulary, or a tensor with a digest."""
     remedy = f"Use {wanted.get('id') or 'the model that the patch was made for'}."
     if wanted.get("architecture") not in (None, architecture(shapes)):
         raise Unfit(what, "is of another architecture than the patch's base", remedy)
@@ -86,7 +86,7 @@ def check_base(
     if None not in (known, wanted.get("tokenizer")) and known != wanted["tokenizer"]:
         raise Unfit(what, "has another tokenizer than the patch's base", remedy)
     for name, entry in wanted.get("tensors", {}).items():
-        if digests.get(name) != entry["sha256"]:
+        if digests.get(name, entry["sha256"]) != entry["sha256"]:
             raise Unfit(what, f"{name} is not that of the patch's base", remedy)
 
 

@@ -5,13 +5,19 @@ anti-stereotypical and the stereotypical model of one seed, or the means of thei
 all seeds. The rule stands here, and was fixed before anything was measured on the test pairs:
 
 1. A setting (localization, number of weights, α) is admissible for a contrast if, on the
-   held-out tenth of the training corpus, |margin| falls to `REST` of the pretrained model's or
-   less, perplexity changes by `LANGUAGE` or less, and the margin of general gender agreement
-   keeps `AGREEMENT` of itself or more.
-2. Of the settings that are admissible for every seed's contrast and for the mean, the one with
-   the fewest weights is taken, then the one with the smallest α; where there is none, of those
-   admissible for the mean alone; where there is none either, nothing is released.
+   held-out tenth of the training corpus, perplexity changes by `LANGUAGE` or less, and the share
+   of sentences in which gender agrees (general agreement, nothing to do with stereotypes) falls
+   by `AGREEMENT` percentage points or less.
+2. Of the settings that are admissible for every seed's contrast and for the mean, those are
+   kept whose |margin| for the mean is within `CLOSE` of the smallest; of them the one with the
+   fewest weights is taken, then the one with the smallest α. Where nothing is admissible
+   everywhere, the same among those admissible for the mean; where nothing is there either, or
+   the margin does not shrink, nothing is released.
 3. The patch is that of the mean. The test pairs are then scored once.
+
+An earlier form asked for a quarter of the margin with nine tenths of the agreement's margin.
+On the held-out tenth of SmolLM2 no setting has both: what moves stereotypes there moves
+agreement along, at half the rate. It was replaced by the above before the test was scored.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +39,7 @@ from lcelib.workflow import Run, use_threads
 
 SHARES = (0.00025, 0.0005, 0.001, 0.002, 0.003)  # .3 % of SmolLM2's weights are just below 3 MB
 STRENGTHS = (1.0, 2.0, 3.0, 4.0, 6.0)
-REST, LANGUAGE, AGREEMENT = 0.25, 0.01, 0.9
+LANGUAGE, AGREEMENT, CLOSE = 0.01, 1.0, 0.02
 COLUMNS = [
     "edit",
     "weights",
@@ -56,9 +62,14 @@ LIMITS = (
 )
 
 
+def seeds_of(settings: Profile, name: str) -> tuple[int, ...]:
+    """The seeds whose models a contrast is made of."""
+    return settings.seeds if name == MEAN else (int(name),)
+
+
 def contrast(run: Run, name: str) -> tuple[Subnetwork, Subnetwork]:
     """The dense stereotypical and anti-stereotypical model of one seed, or their means."""
-    seeds = run.settings.seeds if name == MEAN else [int(name)]
+    seeds = seeds_of(run.settings, name)
     found = []
     for condition in CONDITIONS[:2]:
         models = Stored({s: run.subnetwork(s, condition, 0) for s in seeds}, kept=1)
@@ -112,11 +123,8 @@ def candidates(settings: Profile, name: str) -> None:
     run, lm = Run(settings), load(settings.model)
     base, suite = dense(lm.model), validation(run, lm.tokenizer)
     pair = contrast(run, name)
-    inputs = [
-        run.corpus,
-        *(run.subnetwork(s, c, 0) for s in settings.seeds for c in settings.conditions),
-    ]
-    scratch = run.scratch(f"candidates-{name}", inputs)
+    parts = [run.subnetwork(s, c, 0) for s in seeds_of(settings, name) for c in settings.conditions]
+    scratch = run.scratch(f"candidates-{name}", [run.corpus, *parts])
 
     def values() -> dict[str, float]:
         return {s.measure: s.value for s in suite(lm.model)}
@@ -140,13 +148,12 @@ def write_table(path: Path, rows: list[dict], columns: Sequence[str] | None = No
 
 
 def admissible(table: pd.DataFrame) -> pd.Series:
-    """Which rows of one contrast's table meet the three conditions of the rule's first part."""
+    """Which rows of one contrast's table meet the conditions of the rule's first part."""
     base = table[table["alpha"] == 0].iloc[0]
     return (
         (table["alpha"] > 0)
-        & (table["held_out_margin"].abs() <= REST * abs(base["held_out_margin"]))
         & ((table["perplexity"] / base["perplexity"] - 1).abs() <= LANGUAGE)
-        & (table["agreement_margin"] >= AGREEMENT * base["agreement_margin"])
+        & (table["agreement"] >= base["agreement"] - AGREEMENT)
     )
 
 
@@ -157,11 +164,14 @@ def choose(table: pd.DataFrame) -> tuple[str, float, bool] | None:
         passed = rows[admissible(rows)]
         fine[name] = set(zip(passed["localization"], passed["alpha"], strict=True))
     everywhere = set.intersection(*fine.values())
-    mean = table[table["contrast"] == MEAN].set_index(["localization", "alpha"])["weights"]
-    if not (allowed := everywhere or fine[MEAN]):
+    mean = table[table["contrast"] == MEAN].set_index(["localization", "alpha"])
+    left, weights = mean["held_out_margin"].abs(), mean["weights"]
+    allowed = everywhere or fine[MEAN]
+    smallest = min((left[setting] for setting in allowed), default=left["", 0.0])
+    if smallest >= left["", 0.0]:
         return None
-    best = min(allowed, key=lambda setting: (mean[setting], setting[1]))
-    return *best, bool(everywhere)
+    near = [setting for setting in allowed if left[setting] <= smallest + CLOSE]
+    return *min(near, key=lambda setting: (weights[setting], setting[1])), bool(everywhere)
 
 
 def at_setting(run: Run, base: Subnetwork, how: str, alpha: float) -> Iterator[tuple[str, Patch]]:

@@ -82,8 +82,8 @@ def edit(
                     pass
         else:
             edits = {n: (lambda n=n: edited(n)) for n in names}
-            with checkpoint.writing(one, output, edits, progress) as written:
-                compare(found, one, written)
+            with checkpoint.writing(one, output, edits, progress) as differing:
+                compare(found, output, differing)
         if writer is not None:
             touched = [n for n, (count, _) in writer.lengths.items() if count]
             about["base"] = description.of_checkpoint(one, touched) | about.pop("base", {})
@@ -115,14 +115,13 @@ def nonzero(values: np.ndarray) -> np.ndarray:
     return (values & 0x7FFF if values.dtype == np.uint16 else values) != 0
 
 
-def compare(found: Found, before: Checkpoint, after: Checkpoint) -> None:
-    """Compare two checkpoints bit by bit; refuses any number of changes but the intended one."""
-    differing = checkpoint.differing(before, after)
+def compare(found: Found, output: Path, differing: dict[str, int]) -> None:
+    """Refuse any number of values that differ from the source's but the intended one."""
     for name in {**found.changed_in, **differing}:
         number, wanted = differing.get(name, 0), found.changed_in.get(name, 0)
         if number != wanted:
             reason = f"{number} weights of {name} were changed, not {wanted}"
-            raise LceError(f"{after.folder}", reason, "Is the disk sound? Nothing was kept.")
+            raise LceError(f"{output}", reason, "Is the disk sound? Nothing was kept.")
 
 
 def difference(
@@ -166,11 +165,13 @@ def expected(source: Checkpoint, patch: Path, alpha: float | None) -> tuple[dict
 def verify(source: Path, patch: Path, alpha: float | None = None) -> str:
     """ "base" or "applied": the state of a checkpoint, every touched tensor compared whole."""
     one = checkpoint.read(source)
-    return _state(one, patch, *expected(one, patch, alpha))
+    return _state(one, patch, *expected(one, patch, alpha), whole=True)
 
 
-def _state(one: Checkpoint, patch: Path, changes: dict, about: dict, alpha: float) -> str:
-    """The same for what has been read."""
+def _state(
+    one: Checkpoint, patch: Path, changes: dict, about: dict, alpha: float, whole: bool
+) -> str:
+    """The same for what has been read; touched tensors are compared `whole`, or where listed."""
 
     def wrong(strength: float) -> dict[str, int]:
         values = {n: kernels.interpolate(a[1], a[2], strength) for n, a in changes.items()}
@@ -183,7 +184,8 @@ def _state(one: Checkpoint, patch: Path, changes: dict, about: dict, alpha: floa
         reason = f"{number} weights of {name} are not what {patch} expects"
         raise Unfit(f"{one.folder}", reason, "Is this the right model, in the right state?")
     if "base" in about:
-        digests = {n: description.digest(_restored(one, n, *changes[n][:2])) for n in changes}
+        touched = changes if whole else ()
+        digests = {n: description.digest(_restored(one, n, *changes[n][:2])) for n in touched}
         shapes = {n: one.entries[n].shape for n in one.prunable()}
         vocabulary = checkpoint.vocabulary(one)
         description.check_base(f"{one.folder}", about["base"], shapes, vocabulary, digests)
@@ -217,7 +219,7 @@ def apply(
     changes, about, alpha = expected(one, patch, alpha)
     if not (revert or towards_stereotype):
         description.refuse_harm(about, alpha)
-    state = _state(one, patch, changes, about, alpha)
+    state = _state(one, patch, changes, about, alpha, whole=False)
     if state != ("applied" if revert else "base") and alpha:
         reason = f"does not have {patch}" if revert else f"has {patch} already"
         remedy = "Give --alpha as it was applied with." if revert else "Take it back first."
@@ -232,6 +234,6 @@ def apply(
         yield from _restored(one, name, index, values)
 
     edits = {n: (lambda n=n: edited(n)) for n in changes}
-    with checkpoint.writing(one, output, edits, progress) as written:
-        compare(found, one, written)
+    with checkpoint.writing(one, output, edits, progress) as differing:
+        compare(found, output, differing)
     return found

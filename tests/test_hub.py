@@ -23,6 +23,8 @@ MEASURES = [
      "neutral": 50.0, "change_se": 1.0},
     {"measure": "stereoset_margin", "variant": "w", "n": 9, "before": 0.1, "after": 0.2,
      "neutral": 0.0, "change_se": 0.01},
+    {"measure": "agreement_margin", "variant": "w", "n": 9, "before": 2.9, "after": 2.5,
+     "neutral": None, "change_se": 0.01},
 ]  # fmt: skip
 
 
@@ -153,6 +155,7 @@ def test_the_card_tells_what_moved_what_did_not_and_what_got_worse(tmp_path):
     assert "| winobias | 58 | 52 | -6 ± 2 | 792 | 50 |" in text
     assert "It leaves crows where they were" in text
     assert "It moves stereoset_margin **away** from the value without bias." in text
+    assert "It has a cost: it moves agreement_margin from 2.9 to 2.5" in text
     assert "Only pronouns." in text
     assert Patch.load(file).info["digest"] in text
     assert "gender as binary" in text

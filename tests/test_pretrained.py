@@ -168,22 +168,26 @@ def test_the_released_patch_is_the_rules_choice_and_its_table_what_it_does(run, 
 
 
 def candidates(contrast, *rows):
-    """A table of candidates with the base's row first; rows: name, α, weights, margin, language."""
-    columns = ["localization", "alpha", "weights", "held_out_margin", "perplexity"]
-    table = pd.DataFrame([("", 0.0, 0, 0.4, 100.0), *rows], columns=columns)
-    return table.assign(contrast=contrast, agreement_margin=1.0)
+    """A table of candidates, the base's row first; rows: name, α, weights, margin, language, agreement."""
+    columns = [
+        "localization", "alpha", "weights", "held_out_margin", "perplexity", "agreement",
+    ]  # fmt: skip
+    table = pd.DataFrame([("", 0.0, 0, 0.4, 100.0, 98.0), *rows], columns=columns)
+    return table.assign(contrast=contrast)
 
 
-def test_the_rule_takes_the_fewest_weights_that_every_contrast_admits():
-    few, more = ("value 0.001", 4.0, 10, 0.05, 100.5), ("value 0.002", 1.0, 20, -0.05, 100.5)
-    broken = ("value 0.0005", 1.0, 5, 0.0, 102.0)
-    both = [candidates(c, few, more, broken) for c in ("0", "mean")]
+def test_the_rule_takes_the_fewest_weights_near_the_best_that_every_contrast_admits():
+    few, more = ("value 0.001", 4.0, 10, 0.21, 100.5, 97.5), ("value 0.002", 1.0, 20, -0.2, 100, 98)
+    better, tiny = ("mask", 1.0, 9, 0.0, 102.0, 98), ("value 0.0005", 1.0, 5, 0.23, 100, 98)
+    both = [candidates(c, few, more, better, tiny) for c in ("0", "mean")]
     assert release.choose(pd.concat(both)) == ("value 0.001", 4.0, True)
-    weak = candidates("0", (*few[:3], 0.2, 100.5), more)
-    assert release.choose(pd.concat([weak, both[1]])) == ("value 0.002", 1.0, True)
-    none = candidates("0", broken)
+    broken = candidates("0", (*few[:5], 96.5), more, better, tiny)  # agreement falls by more
+    assert release.choose(pd.concat([broken, both[1]])) == ("value 0.002", 1.0, True)
+    none = candidates("0", better)
     assert release.choose(pd.concat([none, both[1]])) == ("value 0.001", 4.0, False)
-    assert release.choose(pd.concat([none, candidates("mean", broken)])) is None
+    assert release.choose(pd.concat([none, candidates("mean", better)])) is None
+    worse = candidates("mean", ("mask", 1.0, 9, -0.5, 100, 98))
+    assert release.choose(worse) is None
 
 
 def test_every_claim_has_a_verdict_and_every_figure_is_drawn(run):
