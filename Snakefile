@@ -6,8 +6,9 @@ import shlex
 import sys
 
 from lcelib import batch
+from lcelib.digests import code, inputs
 from lcelib.profiles import profile
-from lcelib.workflow import CHECKOUT, ROOT, Run, code, inputs, notebooks
+from lcelib.workflow import CHECKOUT, ROOT, Run, notebooks
 
 LCE = f"{shlex.quote(sys.executable)} -m lcelib.cli"
 # A rule runs again when the profile or the code behind it changed.

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks import checkpoints, evaluation, kernels, report, training
+from benchmarks import checkpoints, evaluation, kernels, patches, report, training
 
 FLUSH = {"flush": True}
-PARTS = ["kernels", "files", "training", "evaluation", "large"]
+PARTS = ["kernels", "files", "patches", "training", "evaluation", "large"]
 
 
 def main() -> None:
@@ -64,6 +64,8 @@ def measured(part: str, chosen: argparse.Namespace):
         if device == "cuda":
             torch.cuda.empty_cache()
             yield from kernels.rows(kernels.LLAMA_7B, torch.bfloat16, device, peers=False)
+    elif part == "patches":
+        yield from patches.rows(build) if device == "cpu" else ()
     elif device == "cpu":
         yield from checkpoints.rows(build, large=part == "large")
 

@@ -48,6 +48,15 @@ def text(path: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def summary(path: Path) -> list[str]:
+    """Size and table of measures, for the README."""
+    arrays, info = patchfile.read(path)
+    weights, size = sum(len(a[0]) for a in arrays.values()), patchfile.find(path).stat().st_size
+    how = info["method"]
+    first = f"It changes {weights:,} weights ({size / 1e6:.2f} MB), located by {how.get('by')}, {info['direction']}:"
+    return [first, "", *table(info.get("measures", []))]
+
+
 def components(counts: dict[str, int]) -> dict[str, int]:
     """Listed weights by component, over all layers."""
     found: dict[str, int] = {}

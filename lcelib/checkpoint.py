@@ -28,7 +28,7 @@ WIDTHS = {"BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "U32": 4, "I32": 4, "
 WIDTHS |= {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 # Files that belong to a model and hold no weights; everything else stays behind.
 COMPANIONS = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".md")
-BLOCK = 1 << 22  # bytes
+BLOCK = 1 << 19  # bytes; it and its copy stay in a core's cache
 
 
 @dataclass(frozen=True)
@@ -266,6 +266,8 @@ def writing(
                     out.write(part)
                     follower.written(name, part.nbytes)
                     progress(part.nbytes)
+                out.flush()
+                os.fsync(out.fileno())  # or a power cut could leave a name without its bytes
             counts += follower.counts
         yield dict(counts)
 

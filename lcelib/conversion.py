@@ -32,6 +32,11 @@ def smollm2() -> Path:
     return goal
 
 
+def cached() -> bool:
+    """Whether the converted model is in the cache."""
+    return complete(sources.cache() / "smollm2-135m")
+
+
 def complete(folder: Path) -> bool:
     """Whether a converted folder is there with the weights it was made with."""
     record = folder / "provenance.json"

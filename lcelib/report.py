@@ -113,7 +113,7 @@ def stable(text: str) -> str:
 
 def publish(settings: Profile) -> None:
     """Copy results, claims and figures of an unchanged profile to figures/, and into the README."""
-    from lcelib import ledger, pretrained
+    from lcelib import card, ledger, pretrained
     from lcelib.patchfile import SHIPPED
 
     run = Run(settings)
@@ -122,8 +122,10 @@ def publish(settings: Profile) -> None:
     for path in (*sorted(run.figures.iterdir()), *named):
         shutil.copyfile(path, run.published / path.name)
     if run.card.exists():
+        SHIPPED.mkdir(exist_ok=True)
         for path in (run.patch, run.card):
             shutil.copyfile(path, SHIPPED / path.name)
+        ledger.readme_block(ROOT / "README.md", "patch", card.summary(run.patch))
         for path in (run.patch_table, *run.patch.parent.glob("candidates-*.csv")):
             shutil.copyfile(path, run.published / path.name)
     found, _ = ledger.read(run)

@@ -193,11 +193,16 @@ def _state(
 
 
 def _restored(source: Checkpoint, name: str, index, values) -> Iterator[np.ndarray]:
-    """A tensor chunk by chunk, with those values at those positions."""
+    """A tensor chunk by chunk, with those values at those positions; each is overwritten by the next."""
     whole = source.array(name)
-    for _, where in pieces({name: whole}):
-        first, last = np.searchsorted(index, [where.start, where.stop])
-        part = whole[where].copy()
+    parts = [where for _, where in pieces({name: whole})]
+    cuts = np.searchsorted(index, [0, *(where.stop for where in parts)])
+    buffer = np.empty_like(
+        whole[parts[0]] if parts else whole
+    )  # fresh memory costs more than the copy
+    for where, first, last in zip(parts, cuts[:-1], cuts[1:], strict=True):
+        part = buffer[: where.stop - where.start]
+        part[:] = whole[where]
         part[index[first:last].astype(np.int64) - where.start] = values[first:last]
         yield part
 

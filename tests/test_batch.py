@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from lcelib import batch, profiles, workflow
+from lcelib import batch, digests, profiles
 from lcelib.errors import LceError
 from lcelib.profiles import DATA, profile
 
@@ -132,15 +132,15 @@ def test_a_changed_specification_is_seen_and_the_place_of_the_package_is_not(tmp
     spec = tmp_path / "mine.toml"
     spec.write_text((DATA / "gender.toml").read_text())
     settings = profile("toy", {"bias_spec": str(spec), "texts": str(spec)})
-    first = workflow.inputs(settings)
+    first = digests.inputs(settings)
     spec.write_text(spec.read_text().replace('"maid", ', ""))
-    assert workflow.inputs(settings) != first
-    assert workflow.inputs(profile("toy")) == workflow.inputs(profile("toy", {"steps": 3}))
+    assert digests.inputs(settings) != first
+    assert digests.inputs(profile("toy")) == digests.inputs(profile("toy", {"steps": 3}))
     (tmp_path / "smollm2").mkdir()  # a run of that name is not the model of that name
     monkeypatch.chdir(tmp_path)
-    named = workflow.inputs(profile("smollm2"))
+    named = digests.inputs(profile("smollm2"))
     (tmp_path / "smollm2" / "results.csv").write_text("x")
-    assert workflow.inputs(profile("smollm2")) == named
+    assert digests.inputs(profile("smollm2")) == named
     here = profile("toy", {"steps": 3})
     name = here.run_name
     monkeypatch.setattr(profiles, "DATA", Path("/elsewhere"))

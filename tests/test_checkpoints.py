@@ -406,6 +406,30 @@ def test_a_full_disk_is_refused_before_and_named_in_the_middle(tmp_path, monkeyp
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
 
 
+@pytest.mark.parametrize("place", [1000, 4_000_100, 7_999_999])
+def test_a_bit_that_the_disk_turned_is_noticed_before_the_folder_gets_its_name(
+    place, tmp_path, monkeypatch
+):
+    """What is read again differs in one bit, in edited and in untouched parts, of either shard."""
+    a, b = big_pair(tmp_path, 8)
+    before, read, at = tensors(a), os.preadv, place % 4_000_000
+
+    def turned(descriptor, buffers, start):
+        number = read(descriptor, buffers, start)
+        shard = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+        if shard.startswith(f"model-0000{1 + place // 4_000_000}") and start <= at < start + number:
+            buffers[0][at - start] ^= 4
+        return number
+
+    monkeypatch.setattr(checkpoint.os, "preadv", turned)
+    with pytest.raises(LceError, match="were changed, not"):
+        rewriting.edit(a, b, Localization(k=0.001), "IP", 1, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert same(tensors(a), before)
+    monkeypatch.undo()
+    rewriting.edit(a, b, Localization(k=0.001), "IP", 1, tmp_path / "out")
+
+
 @pytest.mark.faults(5)
 def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch):
     place = tmp_path / "small"

@@ -70,3 +70,9 @@ def test_the_readmes_lines_apply_a_patch_and_take_it_back(environment, tmp_path)
         [environment, "-c", program], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_package_brings_its_patch(environment, tmp_path):
+    command = [environment, "-m", "lcelib.cli", "patch", "verify", "smollm2-gender"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "smollm2-gender is sound\n")

@@ -19,8 +19,9 @@ import torch
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, LlamaConfig
 
-from lcelib import patchfile
+from lcelib import patchfile, rewriting
 from lcelib.errors import LceError
 from lcelib.files import sha256
 from lcelib.models import load, prunable
@@ -455,6 +456,37 @@ def test_the_commands_on_a_folder(saved, tmp_path):
         assert done.returncode == code
         assert says in done.stderr
         assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.faults(14)
+def test_tied_tensors_have_one_name_and_are_changed_once(tmp_path):
+    """Under its own name both views change; under the other's the patch is refused, in memory and on files."""
+    config = LlamaConfig(
+        vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=1,
+        num_attention_heads=2, tie_word_embeddings=True,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(tmp_path / "model")
+    before, files = state(model), {p: sha256(p) for p in (tmp_path / "model").iterdir()}
+    own = random_patch(model, 0, 0.1, among=lambda name: "embed" in name)
+    [name] = [n for n, c in own.changes.items() if len(c.index)]
+    other = Patch({"lm_head.weight": own.changes[name]})
+    for patch, file in ((own, "own.lce.safetensors"), (other, "other.lce.safetensors")):
+        patch.save(tmp_path / file)
+    with pytest.raises(LceError, match="has no tensor lm_head"):
+        other.apply(model)
+    with pytest.raises(LceError, match="has no tensor lm_head"):
+        rewriting.apply(tmp_path / "model", tmp_path / "other.lce.safetensors", tmp_path / "x")
+    assert same(state(model), before)
+    assert not (tmp_path / "x").exists()
+    own.apply(model)
+    assert torch.equal(model.lm_head.weight, model.get_input_embeddings().weight)
+    assert own.report(AutoModelForCausalLM.from_pretrained(tmp_path / "model")).changed == own.size
+    rewriting.apply(tmp_path / "model", tmp_path / "own.lce.safetensors", tmp_path / "edited")
+    edited = AutoModelForCausalLM.from_pretrained(tmp_path / "edited")
+    assert same(state(edited), state(model))
+    assert torch.equal(edited.lm_head.weight, edited.get_input_embeddings().weight)
+    assert {p: sha256(p) for p in files} == files
 
 
 def test_a_killed_apply_leaves_the_old_checkpoint_whole(saved, tmp_path):

@@ -145,7 +145,7 @@ def test_overrides_of_a_profile_read_back_to_the_same_profile(tmp_path, monkeypa
 
 
 def test_changed_code_is_seen():
-    from lcelib.workflow import code
+    from lcelib.digests import code
 
     assert code("corpus") == code("corpus") != code("training")
     assert code("measures") != code("measures", "corpus")
