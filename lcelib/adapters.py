@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from lcelib.checkpoint import folder
 from lcelib.errors import LceError
 from lcelib.patch import Patch, like
+from lcelib.writing import folder
 
 WEIGHTS = "adapter_model.safetensors"
 

@@ -28,9 +28,10 @@ from pathlib import Path
 import numpy as np
 
 from lcelib import description
-from lcelib.checkpoint import DTYPES, WIDTHS, complete
+from lcelib.checkpoint import DTYPES, WIDTHS
 from lcelib.errors import LceError, Unsound
 from lcelib.files import atomic
+from lcelib.writing import complete
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "data" / "patches"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lcelib import checkpoint, description, kernels, patchfile
+from lcelib import checkpoint, description, kernels, patchfile, writing
 from lcelib.checkpoint import Checkpoint, check_alike
 from lcelib.errors import LceError, Unfit
 from lcelib.kernels.numpy_keys import Arrays, pieces
@@ -82,7 +82,7 @@ def edit(
                     pass
         else:
             edits = {n: (lambda n=n: edited(n)) for n in names}
-            with checkpoint.writing(one, output, edits, progress) as differing:
+            with writing.new_checkpoint(one, output, edits, progress) as differing:
                 compare(found, output, differing)
         if writer is not None:
             touched = [n for n, (count, _) in writer.lengths.items() if count]
@@ -239,6 +239,6 @@ def apply(
         yield from _restored(one, name, index, values)
 
     edits = {n: (lambda n=n: edited(n)) for n in changes}
-    with checkpoint.writing(one, output, edits, progress) as differing:
+    with writing.new_checkpoint(one, output, edits, progress) as differing:
         compare(found, output, differing)
     return found

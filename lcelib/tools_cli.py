@@ -94,10 +94,10 @@ def train(
     Example: lce train --of anti --output anti/ --set model=bert/ --set texts=wiki.txt
     """
     from lcelib import stages, workflow
-    from lcelib.checkpoint import folder
     from lcelib.corpus import read_spec
     from lcelib.models import load
     from lcelib.training import encode, fine_tune
+    from lcelib.writing import folder
 
     if of not in CONDITIONS:
         raise LceError(f"--of {of!r}", "is unknown", f"Use {', '.join(CONDITIONS)}.")

@@ -30,7 +30,7 @@ from transformers import (
     RobertaConfig,
 )
 
-from lcelib import checkpoint, kernels, models, patchfile, rewriting, streaming
+from lcelib import checkpoint, kernels, models, patchfile, rewriting, streaming, writing
 from lcelib.editing import edit
 from lcelib.errors import LceError
 from lcelib.localization import locate
@@ -391,8 +391,8 @@ def test_memory_does_not_grow_with_the_checkpoint(k, tmp_path):
 def test_a_full_disk_is_refused_before_and_named_in_the_middle(tmp_path, monkeypatch):
     a, b = big_pair(tmp_path, 8)
     with monkeypatch.context() as patch:
-        usage = checkpoint.shutil.disk_usage(tmp_path)._replace(free=1000)
-        patch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage)
+        usage = writing.shutil.disk_usage(tmp_path)._replace(free=1000)
+        patch.setattr(writing.shutil, "disk_usage", lambda _: usage)
         with pytest.raises(LceError, match=r"needs 8\.0 MB, the disk has 0\.0 MB free"):
             rewriting.edit(a, b, Localization(), "IP", 1, tmp_path / "out")
     process = start_edit(
@@ -421,7 +421,7 @@ def test_a_bit_that_the_disk_turned_is_noticed_before_the_folder_gets_its_name(
             buffers[0][at - start] ^= 4
         return number
 
-    monkeypatch.setattr(checkpoint.os, "preadv", turned)
+    monkeypatch.setattr(writing.os, "preadv", turned)
     with pytest.raises(LceError, match="were changed, not"):
         rewriting.edit(a, b, Localization(k=0.001), "IP", 1, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -439,8 +439,8 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch):
         pytest.skip("needs the right to mount a small disk")
     try:
         a, b = big_pair(tmp_path, 8)
-        usage = checkpoint.shutil.disk_usage(tmp_path)
-        monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage)  # filled meanwhile
+        usage = writing.shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(writing.shutil, "disk_usage", lambda _: usage)  # filled meanwhile
         with pytest.raises(LceError, match="No space left on device"):
             rewriting.edit(a, b, Localization(), "IP", 1, place / "out")
         with pytest.raises(LceError, match="No space left on device"):
