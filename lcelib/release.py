@@ -34,6 +34,7 @@ from lcelib.measures import Score
 from lcelib.measures.files import NEUTRAL
 from lcelib.patch import Patch
 from lcelib.profiles import CONDITIONS, MEAN, Profile
+from lcelib.sources import catalog
 from lcelib.subnetworks import Stored, Subnetwork, dense
 from lcelib.workflow import Run, use_threads
 
@@ -231,6 +232,7 @@ def release(settings: Profile) -> None:
         rows += [{"edit": name, "weights": patch.size, "alpha": alpha} | m for m in measures]
     about = {
         "id": "" if Path(settings.model).exists() else settings.model,
+        "revision": catalog()[settings.model].wheel if settings.model in catalog() else "",
         "direction": AWAY,
         "bias": f"{read_spec(settings.bias_spec).name} (binary), of pronouns and occupations, in English",
         "method": {
