@@ -157,13 +157,28 @@ def select(bits: np.ndarray, ranks: np.ndarray) -> np.ndarray:
 
 def read_at(weights: Arrays, positions: Arrays) -> Arrays:
     """The values at flat positions."""
-    return {n: weights[n].reshape(-1)[p] for n, p in positions.items()}
+
+    def work(names: list[str]) -> list:
+        return [weights[n].reshape(-1)[positions[n]] for n in names]
+
+    names = list(positions)
+    found = in_threads(work, names, _threads(positions))
+    return dict(zip(names, (v for part in found for v in part), strict=True))
 
 
 def write_at(weights: Arrays, positions: Arrays, values: Arrays) -> None:
     """Write values at flat positions, in place; nothing else changes."""
-    for name, p in positions.items():
-        flat(name, weights[name])[p] = values[name]
+
+    def work(names: list[str]) -> None:
+        for n in names:
+            flat(n, weights[n])[positions[n]] = values[n]
+
+    in_threads(work, list(positions), _threads(positions))
+
+
+def _threads(positions: Arrays) -> int:
+    """Each position is a wait for memory; a few are read before a thread has started."""
+    return THREADS if sum(map(len, positions.values())) > CHUNK // 4 else 1
 
 
 def interpolate(old: np.ndarray, new: np.ndarray, alpha: float) -> np.ndarray:
