@@ -16,6 +16,7 @@ from lcelib.errors import Exhausted, LceError, explained
 # Files that belong to a model and hold no weights; everything else stays behind.
 COMPANIONS = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".md")
 BLOCK = 1 << 19  # bytes; it and its copy stay in a core's cache
+SYNC = 1 << 26  # bytes
 
 
 @contextmanager
@@ -152,6 +153,8 @@ class Follower:
             os.preadv(self.out.fileno(), [here], at)
             kinds = [x.view(f"u{width}") for x in (here, self.data[at : at + len(here)])]
             self.counts[name] += int(np.count_nonzero(kinds[0] != kinds[1]))
+        if stop // SYNC > start // SYNC and hasattr(os, "fdatasync"):
+            os.fdatasync(self.out.fileno())  # the disk works while the next part is written
 
     def __exit__(self, kind, *_) -> None:
         if kind is None:

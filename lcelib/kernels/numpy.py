@@ -159,7 +159,7 @@ def read_at(weights: Arrays, positions: Arrays) -> Arrays:
     """The values at flat positions."""
 
     def work(names: list[str]) -> list:
-        return [weights[n].reshape(-1)[positions[n]] for n in names]
+        return [weights[n].reshape(-1).take(positions[n], mode="clip") for n in names]  # in range
 
     names = list(positions)
     found = in_threads(work, names, _threads(positions))
