@@ -16,7 +16,7 @@ from lcelib.errors import Exhausted, LceError, explained
 # Files that belong to a model and hold no weights; everything else stays behind.
 COMPANIONS = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".md")
 BLOCK = 1 << 19  # bytes; it and its copy stay in a core's cache
-SYNC = 1 << 26  # bytes
+SYNC = 1 << 28  # bytes
 
 
 @contextmanager
