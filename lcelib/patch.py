@@ -78,22 +78,31 @@ class Patch:
     def _positions(self, views: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {n: torch.from_numpy(c.index).to(views[n].device) for n, c in self.changes.items()}
 
+    def _values(self, views: dict[str, torch.Tensor], alpha: float) -> dict[str, torch.Tensor]:
+        return {n: like(c.at(alpha), views[n]) for n, c in self.changes.items()}
+
+    def _refuse(self, wrong: dict[str, int], verb: str) -> None:
+        for name in (n for n in self.changes if wrong.get(n)):
+            reason = f"cannot be {verb}: {wrong[name]} weights of {name} are not what it expects"
+            raise Unfit("patch", reason, "Is this the right model, in the right state?")
+
     def _check(self, model: nn.Module, alpha: float, verb: str) -> None:
         """Refuse unless the model's listed weights are those of this patch at `alpha`."""
         views = self._views(model)
         found = kernels.read_at(views, self._positions(views))
-        for name, change in self.changes.items():
-            here, wanted = bits(found[name]), change.at(alpha)
-            wrong = len(wanted) - int(np.count_nonzero(here == wanted.view(here.dtype)))
-            if wrong:
-                reason = f"cannot be {verb}: {wrong} weights of {name} are not what it expects"
-                raise Unfit("patch", reason, "Is this the right model, in the right state?")
+        pairs = {n: (bits(found[n]), c.at(alpha)) for n, c in self.changes.items()}
+        self._refuse({n: int((a != b.view(a.dtype)).sum()) for n, (a, b) in pairs.items()}, verb)
+
+    def _swap(self, model: nn.Module, before: float, after: float, verb: str) -> None:
+        """Bring the listed weights from one strength to another; refused unless they are at the first."""
+        views = self._views(model)
+        values = (self._values(views, alpha) for alpha in (before, after))
+        self._refuse(kernels.swap_at(views, self._positions(views), *values), verb)
 
     def _put(self, model: nn.Module, alpha: float) -> None:
         """Set the listed weights to their values at `alpha`, in place."""
         views = self._views(model)
-        values = {n: like(c.at(alpha), views[n]) for n, c in self.changes.items()}
-        kernels.write_at(views, self._positions(views), values)
+        kernels.write_at(views, self._positions(views), self._values(views, alpha))
 
     def apply(self, model: nn.Module, towards_stereotype: bool = False) -> None:
         """Apply in place. Raises LceError, with the model untouched, unless all old values match.
@@ -102,13 +111,11 @@ class Patch:
         """
         if not towards_stereotype:
             refuse_harm(self.info, self.alpha)
-        self._check(model, 0, "applied")
-        self._put(model, self.alpha)
+        self._swap(model, 0, self.alpha, "applied")
 
     def revert(self, model: nn.Module) -> None:
         """Take the patch back in place, bit for bit; refused unless it is applied."""
-        self._check(model, self.alpha, "reverted")
-        self._put(model, 0)
+        self._swap(model, self.alpha, 0, "reverted")
 
     def sweep(self, model: nn.Module, alphas: Iterable[float]) -> Iterator[float]:
         """Set the model to each strength in turn; after the last, or an error, it is as before."""

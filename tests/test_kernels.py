@@ -217,6 +217,43 @@ def test_reading_and_writing_at_positions(backend):
     assert all(torch.equal(weights[n].view(-1), before[n]) for n in weights)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("count", [3, 30_000])  # in one thread, in several
+def test_a_swap_writes_everything_or_nothing(backend, dtype, count):
+    """One bit of one weight (the sign of a zero, too) is enough for nothing to be written."""
+    weights, other = tensors(14, dtype, zeros=0.2), tensors(15, dtype)
+    sizes = {n: t.numel() for n, t in weights.items()}
+    found = kernels.sample_positions(sizes, count, np.random.default_rng(0))
+    found = {n: torch.from_numpy(p) for n, p in found.items()}
+    before = {n: t.clone() for n, t in weights.items()}
+    old, new = backend.read_at(weights, found), backend.read_at(other, found)
+    for name in (n for n, p in found.items() if len(p)):
+        for place in {0, len(found[name]) // 2, len(found[name]) - 1}:
+            false = {n: v.clone() for n, v in old.items()}
+            false[name][place] = -false[name][place]
+            assert backend.swap_at(weights, found, false, new) == {name: 1}
+            assert same(weights, before)
+    assert backend.swap_at(weights, found, old, new) == {}
+    wanted = {n: t.clone() for n, t in before.items()}
+    backend.write_at(wanted, found, new)
+    assert same(weights, wanted)
+
+
+def test_a_swap_that_breaks_off_leaves_everything_as_it_was():
+    weights, other = tensors(14), tensors(15)
+    found = kernels.sample_positions(
+        {n: t.numel() for n, t in weights.items()}, 30_000, np.random.default_rng(0)
+    )
+    found = {n: torch.from_numpy(p) for n, p in found.items()}
+    before = {n: t.clone() for n, t in weights.items()}
+    old, new = kernels.read_at(weights, found), kernels.read_at(other, found)
+    last = max(found, key=lambda n: len(found[n]))
+    new[last] = new[last][:-1]
+    with pytest.raises(ValueError, match="shape"):
+        kernels.swap_at(weights, found, old, new)
+    assert same(weights, before)
+
+
 @pytest.mark.faults(13)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_nan_and_inf_are_refused_by_name(backend, bad):

@@ -41,6 +41,7 @@ __all__ = [
     "prune_masks",
     "read_at",
     "sample_positions",
+    "swap_at",
     "top_k_difference",
     "unpack",
     "write_at",
@@ -100,6 +101,14 @@ def read_at(weights: dict, positions: dict) -> dict:
 def write_at(weights: dict, positions: dict, values: dict) -> None:
     """Write values at flat positions, in place; nothing else changes."""
     _run("write_at", weights, positions, values, changed=0)
+
+
+def swap_at(weights: dict, positions: dict, expected: dict, values: dict) -> dict[str, int]:
+    """Write values at flat positions if the weights there are all `expected`, bit for bit.
+
+    Returns how many are not, by tensor; then, and after an error, every weight is as before.
+    """
+    return _run("swap_at", weights, positions, expected, values, changed=0)
 
 
 def dense_edit(target: dict, reference: dict, alpha: float, out: dict) -> None:

@@ -21,6 +21,8 @@ from lcelib.kernels.numpy_keys import (
 )
 from lcelib.kernels.selection import Cut
 
+SWAP = 1 << 13  # positions; what was read is still in the cache when it is written
+
 
 def kth_magnitude(weights: Arrays, counts: Sequence[int]) -> list[Cut]:
     """The cuts below which the `counts` weights of lowest magnitude lie, over all tensors."""
@@ -174,6 +176,35 @@ def write_at(weights: Arrays, positions: Arrays, values: Arrays) -> None:
             flat(n, weights[n])[positions[n]] = values[n]
 
     in_threads(work, list(positions), _threads(positions))
+
+
+def swap_at(weights: Arrays, positions: Arrays, expected: Arrays, values: Arrays) -> dict[str, int]:
+    """Write values where the weights are the expected ones; unless all are, nothing changes."""
+    wrong: dict[str, int] = {}
+    written: list[tuple[str, slice]] = []
+
+    def work(names: list[str]) -> None:
+        for n in names:
+            own, word = flat(n, weights[n]), f"u{weights[n].itemsize}"
+            for start in range(0, len(positions[n]), SWAP):
+                part = slice(start, start + SWAP)
+                here = own.take(positions[n][part], mode="clip").view(word)
+                differ = int(np.count_nonzero(here != expected[n][part].view(word)))
+                if differ:
+                    wrong[n] = wrong.get(n, 0) + differ
+                elif not wrong:
+                    written.append((n, part))
+                    own[positions[n][part]] = values[n][part]
+
+    try:
+        in_threads(work, list(positions), _threads(positions))
+    except BaseException:
+        wrong[""] = 1
+        raise
+    finally:
+        for n, part in written if wrong else ():
+            flat(n, weights[n])[positions[n][part]] = expected[n][part]
+    return wrong
 
 
 def _threads(positions: Arrays) -> int:

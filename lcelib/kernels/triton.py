@@ -252,6 +252,21 @@ def write_at(weights: Tensors, positions: Tensors, values: Tensors) -> None:
     _move_at(weights, positions, values, True)
 
 
+def swap_at(
+    weights: Tensors, positions: Tensors, expected: Tensors, values: Tensors
+) -> dict[str, int]:
+    """Write values where the weights are the expected ones; unless all are, nothing changes."""
+    word = {2: torch.int16, 4: torch.int32}
+    counts = {}
+    for name, found in read_at(weights, positions).items():
+        pair = (x.view(word[x.element_size()]) for x in (found, expected[name]))
+        counts[name] = int(torch.ne(*pair).sum())
+    wrong = {name: count for name, count in counts.items() if count}
+    if not wrong:
+        write_at(weights, positions, values)
+    return wrong
+
+
 def _move_at(weights: Tensors, positions: Tensors, values: Tensors, write: bool) -> None:
     if not any(len(p) for p in positions.values()):
         return
