@@ -29,7 +29,10 @@ CHAPTERS = {
         "your_model", "your_bias_specification", "your_cluster", "scores", "numbers_differ",
     )],
     "In a classroom": [ROOT / "docs/teaching.md"],
-    "Reference": [ROOT / f"docs/{n}.md" for n in ("claims", "figures", "patch_format", "api")],
+    "Reference": [
+        *(ROOT / f"docs/{n}.md" for n in ("claims", "figures", "patch_format", "api")),
+        ROOT / "lcelib/data/patches/smollm2-gender.md",
+    ],
 }  # fmt: skip
 MODULES = {
     "The method": ("localization", "editing", "patch", "subnetworks"),
@@ -38,10 +41,13 @@ MODULES = {
         "measures.scoring", "measures.weat", "measures.stereoset", "measures.crows",
         "measures.perplexity", "glue",
     ),
-    "Files larger than memory": ("checkpoint", "streaming", "rewriting", "patchfile", "description"),
+    "Files larger than memory": ("checkpoint", "writing", "streaming", "rewriting"),
+    "Patches": (
+        "patchfile", "description", "composition", "card", "hub", "adapters", "release",
+    ),
     "Kernels": ("kernels",),
     "What a run shows": ("grid", "experiments", "gaps", "statistics", "claims", "pretrained"),
-    "Running it": ("profiles", "batch", "records", "workflow", "notebook", "widgets", "errors"),
+    "Running it": ("profiles", "batch", "records", "workflow", "digests", "notebook", "widgets", "errors"),
 }  # fmt: skip
 
 
