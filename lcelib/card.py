@@ -108,10 +108,9 @@ def table(measures: list[dict]) -> list[str]:
         neutral = "" if m.get("neutral") is None else f"{m['neutral']:g}"
         values = f"{m['before']:.4g} | {m['after']:.4g}"
         lines.append(f"| {m['measure']} | {values} | {change} | {m['n']} | {neutral} |")
-    variants = dict.fromkeys((m["variant"], m["measure"]) for m in measures)
     grouped: dict[str, list[str]] = {}
-    for variant, measure in variants:
-        grouped.setdefault(variant, []).append(measure)
+    for m in measures:
+        grouped.setdefault(m["variant"], []).append(m["measure"])
     lines += ["", "±: 1.96 standard errors of the change over the items. Variants: "]
     lines[-1] += "; ".join(f"{', '.join(names)}: {variant}" for variant, names in grouped.items())
     lines[-1] += "."

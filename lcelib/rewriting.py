@@ -218,7 +218,8 @@ def apply(
 ) -> Found:
     """Write a checkpoint with a patch applied at `alpha` (by default its own), or taken back.
 
-    Refused, with nothing written, unless the checkpoint is the patch's base, or has it.
+    Refused, with nothing written, unless architecture, tokenizer and every listed weight are
+    those of the patch's base, or of the base with it; `verify` compares touched tensors whole.
     """
     one = checkpoint.read(source)
     changes, about, alpha = expected(one, patch, alpha)
