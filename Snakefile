@@ -13,7 +13,7 @@ from lcelib.workflow import CHECKOUT, ROOT, Run, notebooks
 LCE = f"{shlex.quote(sys.executable)} -m lcelib.cli"
 # A rule runs again when the profile or the code behind it changed.
 TEXT = ["corpus", "data", "profiles", "sources", "templates", "toybert", "wikipedia", "winobias"]
-TRAIN = [*TEXT, "components", "kernels", "models", "subnetworks", "training"]
+TRAIN = [*TEXT, "files", "tensors", "kernels", "models", "subnetworks", "training"]
 MEASURE = [*TRAIN, "editing", "experiments", "grid", "localization", "measures", "patch", "stages", "strategies"]
 SHOW = ["claims", "checks", "figures", "gaps", "kernels", "ledger", "localization", "pretrained", "pretrained_tables", "statistics"]
 

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from benchmarks.kernels import BERT_BASE, SHARE, Weights
 from benchmarks.measure import clock, extra_memory
 from lcelib import rewriting
-from lcelib.patch import Change, Patch, bits
+from lcelib.patch import Change, Patch
+from lcelib.tensors import bits
 
 MLP = [(8192, 2048)] * 2 + [(2048, 8192)]
 ONE_BILLION = [s for _ in range(16) for s in [(2048, 2048)] * 2 + [(512, 2048)] * 2 + MLP]

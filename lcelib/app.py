@@ -15,7 +15,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
-from lcelib.components import component
 from lcelib.editing import edit
 from lcelib.experiments import Bench, find
 from lcelib.figures.style import LABELS, NEUTRAL, TOWARDS_ANTI, TOWARDS_STEREO, UNBIASED, style
@@ -26,6 +25,7 @@ from lcelib.localization import Located
 from lcelib.notebook import Session
 from lcelib.patch import Patch
 from lcelib.profiles import Profile, check_seed, profile
+from lcelib.tensors import component
 from lcelib.widgets import bars, predict
 from lcelib.workflow import available, use_threads
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from lcelib import description, patchfile
-from lcelib.files_cli import place
+from lcelib.tensors import place
 
 CONTENT = (
     "The scores below measure gender stereotypes, with sentences that contain them. The "

@@ -14,13 +14,10 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from lcelib.components import in_a_layer
 from lcelib.errors import LceError, Unfit, Unsound
+from lcelib.tensors import DTYPES, WIDTHS, in_a_layer
 
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
-DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}  # bfloat16 as its bits
-WIDTHS = {"BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "U32": 4, "I32": 4, "U64": 8, "I64": 8}
-WIDTHS |= {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from lcelib.checkpoint import Checkpoint, vocabulary
 from lcelib.errors import Harmful, LceError, Unfit
+from lcelib.tensors import bits
 
 AWAY, TOWARDS, UNKNOWN = "away from stereotype", "towards stereotype", "unknown"
 DIRECTIONS = (AWAY, TOWARDS, UNKNOWN)
@@ -58,7 +59,6 @@ def of_checkpoint(found: Checkpoint, touched: Iterable[str]) -> dict[str, object
 def of_model(model, touched: Iterable[str], tokenizer_=None) -> dict[str, object]:
     """The same for a model in memory; `tokenizer_` is a fast tokenizer, or None."""
     from lcelib.models import prunable
-    from lcelib.patch import bits
 
     parameters = dict(model.named_parameters())
     return {

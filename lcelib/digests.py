@@ -3,8 +3,8 @@
 import hashlib
 from pathlib import Path
 
-from lcelib.files import sha256
-from lcelib.profiles import DATA, PATHS, Profile
+from lcelib.files import DATA, sha256
+from lcelib.profiles import PATHS, Profile
 
 SMALL = 1 << 26  # bytes: larger files are compared by size and time
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lcelib.components import component
 from lcelib.errors import LceError
 from lcelib.streaming import Found, Localization, silent
+from lcelib.tensors import place
 
 
 def number(text: str) -> float | int:
@@ -45,14 +45,6 @@ def summary(found: Found) -> dict:
         "changed": found.changed,
         "by_tensor": found.located,
     }
-
-
-def place(name: str) -> str:
-    """The component a tensor belongs to, or its own name outside the layers."""
-    try:
-        return component(name)[1]
-    except LceError:
-        return name
 
 
 def table(found: Found) -> str:

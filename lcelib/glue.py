@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from lcelib.errors import LceError
 from lcelib.measures import Score
 from lcelib.models import LanguageModel, causal, pad, pad_id, start_id
-from lcelib.profiles import Recipe
-from lcelib.training import EncodedText, fine_tune
+from lcelib.training import EncodedText, Recipe, fine_tune
 
 HUB = "nyu-mll/glue"
 

@@ -8,11 +8,11 @@ import pandas as pd
 
 from lcelib import pretrained
 from lcelib.claims import CLAIMS
-from lcelib.components import component
 from lcelib.files import atomic
 from lcelib.grid import OTHER_SEED
 from lcelib.localization import locate
 from lcelib.profiles import OPPOSITE
+from lcelib.tensors import component
 from lcelib.workflow import Run
 
 MET = {True: "met    ", False: "NOT MET", None: "       "}

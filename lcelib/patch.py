@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from lcelib import kernels
-from lcelib.components import component
 from lcelib.description import refuse_harm
 from lcelib.errors import LceError, Unfit
+from lcelib.tensors import bits, component, like
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Patch:
         direction, bias, measures, licence, citation. Raises LceError for values that are
         not finite, and unless `base` has the old values.
         """
-        from lcelib import description, patchfile
+        from lcelib import description, patchfile, tensors
 
         names = {n: c for n, c in self.changes.items() if len(c.index)}
         info = {k: v for k, v in self.info.items() if k not in ("format", "digest")}
@@ -160,9 +160,7 @@ class Patch:
                         raise LceError(
                             f"patch {path}", f"{name} has NaN or Inf", "Use sound models."
                         )
-                writer.add(
-                    name, patchfile.dtype_of(change.old), change.index, change.old, change.new
-                )
+                writer.add(name, tensors.dtype_of(change.old), change.index, change.old, change.new)
 
     @staticmethod
     def load(path: Path) -> "Patch":
@@ -259,16 +257,3 @@ class Patch:
                 changed += int((differ & listed).sum())
                 others += int((differ & ~listed).sum())
         return Report(self.size, changed, others, sum(p.numel() for p in before.values()))
-
-
-def bits(values: torch.Tensor) -> np.ndarray:
-    """The values' bits as unsigned integers, on the host: what is compared when bits must agree."""
-    word = {2: torch.uint16, 4: torch.uint32, 8: torch.uint64}[values.element_size()]
-    return values.cpu().view(word).numpy()
-
-
-def like(values: np.ndarray, tensor: torch.Tensor) -> torch.Tensor:
-    """Values of a patch as a tensor on a tensor's device; uint16 holds bfloat16."""
-    values = values if values.flags.writeable else values.copy()  # of a file, memory-mapped
-    found = torch.from_numpy(np.ascontiguousarray(values))
-    return (found.view(torch.bfloat16) if values.dtype == np.uint16 else found).to(tensor.device)

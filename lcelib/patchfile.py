@@ -28,9 +28,9 @@ from pathlib import Path
 import numpy as np
 
 from lcelib import description
-from lcelib.checkpoint import DTYPES, WIDTHS
 from lcelib.errors import LceError, Unsound
 from lcelib.files import atomic
+from lcelib.tensors import DTYPES, WIDTHS
 from lcelib.writing import complete
 
 FORMAT = 1
@@ -41,11 +41,6 @@ LARGEST_HEADER = 1 << 24  # bytes
 BLOCK = 1 << 22  # bytes
 AGAIN = "Get it again, from somebody you trust."
 Arrays = dict[str, tuple[np.ndarray, ...]]
-
-
-def dtype_of(values: np.ndarray) -> str:
-    """The name that safetensors gives a dtype; uint16 holds bfloat16."""
-    return next(name for name, kind in DTYPES.items() if kind == values.dtype)
 
 
 def encode(index: np.ndarray) -> dict[str, np.ndarray]:

@@ -6,12 +6,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lcelib.errors import LceError
+from lcelib.files import DATA
+
+if TYPE_CHECKING:
+    from lcelib.training import Recipe
 
 CONDITIONS = ("stereotypical", "anti", "neutral")
 OPPOSITE = {"stereotypical": "anti", "anti": "stereotypical"}
-DATA = Path(__file__).parent / "data"
 ORIGINAL = "original"
 MEAN = "mean"
 GENERATED = ("", "toybert", "english", "wikipedia")  # no files
@@ -20,26 +24,6 @@ PATHS = {
     "model", "texts", "pairs", "bias_spec", "stereoset", "crows", "weat", "weat_unseen",
     "weat_names", "agreement", "winobias", "glue",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train: AdamW with linear warm-up over `warmup` of the steps, then linear decay to 0.
-
-    Sentences of like length go together within `bucket` batches (0: never);
-    every `checkpoint_every` steps the state is saved (0: never). The defaults are the
-    paper's (Table 3) but for `steps`, which is 3 epochs of 4,627 there.
-    """
-
-    steps: int
-    batch_size: int = 64
-    learning_rate: float = 1e-5
-    warmup: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    bucket: int = 0
-    checkpoint_every: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,8 +103,10 @@ class Profile:
                 )
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> "Recipe":
         """The fine-tuning recipe."""
+        from lcelib.training import Recipe
+
         return Recipe(
             steps=self.steps,
             batch_size=self.batch_size,

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lcelib import checkpoint, description, kernels, patchfile, writing
+from lcelib import checkpoint, description, kernels, patchfile, tensors, writing
 from lcelib.checkpoint import Checkpoint, check_alike
 from lcelib.errors import LceError, Unfit
 from lcelib.kernels.numpy_keys import Arrays, pieces
 from lcelib.strategies import check_strategy
-from lcelib.streaming import Found, Localization, Progress, bits, info, silent, stream
+from lcelib.streaming import Found, Localization, Progress, info, silent, stream
+from lcelib.tensors import bits
 
 
 def edit(
@@ -152,7 +153,7 @@ def expected(source: Checkpoint, patch: Path, alpha: float | None) -> tuple[dict
     if any(len(arrays) != 3 for arrays in changes.values()):
         raise LceError(f"{patch}", "lists positions without values", "Give a file of `lce edit`.")
     for name, (index, before, _) in changes.items():
-        fits = name in source.entries and source.entries[name].dtype in checkpoint.DTYPES
+        fits = name in source.entries and source.entries[name].dtype in tensors.DTYPES
         if not fits or source.array(name).dtype != before.dtype:
             reason = f"has no tensor {name} of the patch's dtype"
             raise Unfit(f"{source.folder}", reason, "Use the model that the patch was made for.")

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lcelib.errors import LceError, Unreachable
-from lcelib.files import lock, sha256
-from lcelib.profiles import DATA
+from lcelib.files import DATA, lock, sha256
 
 HOST = "https://raw.githubusercontent.com"
 TRIES = 3

@@ -9,9 +9,9 @@ from lcelib import sources, templates, wikipedia, winobias
 from lcelib.corpus import BiasSpec, Corpus, Counterfactual, build_corpus, read_sentences, read_spec
 from lcelib.errors import LceError
 from lcelib.experiments import measure_all, write_rows
-from lcelib.files import atomic, write_json
+from lcelib.files import DATA, atomic, write_json
 from lcelib.grid import OTHER_SEED
-from lcelib.profiles import DATA, GENERATED, ORIGINAL, Profile
+from lcelib.profiles import GENERATED, ORIGINAL, Profile
 from lcelib.workflow import PROBES, Run, use_threads
 
 PERPLEXITY_SENTENCES = 100  # about

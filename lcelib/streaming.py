@@ -18,6 +18,7 @@ from lcelib.errors import LceError
 from lcelib.kernels import selection
 from lcelib.kernels.numpy import top_k
 from lcelib.kernels.numpy_keys import Arrays, Cut, Keys, pieces
+from lcelib.tensors import bits
 
 IN_MEMORY = 1 << 22  # positions that are held; more are found again while writing
 NONZERO = Cut(key=1, below=0, equal=0, ties=0)  # pruned means 0
@@ -101,11 +102,6 @@ class Found:
     def changed(self) -> int:
         """The number of weights that an edit gave other bits."""
         return sum(self.changed_in.values())
-
-
-def bits(values: np.ndarray) -> np.ndarray:
-    """The bits of values as unsigned integers."""
-    return values.view(f"u{values.dtype.itemsize}")
 
 
 def stream(

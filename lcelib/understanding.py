@@ -9,7 +9,8 @@ import pandas as pd
 from lcelib.files import atomic, kept
 from lcelib.gaps import main_value
 from lcelib.grid import Edit, grid
-from lcelib.profiles import OPPOSITE, Profile, Recipe
+from lcelib.profiles import OPPOSITE, Profile
+from lcelib.training import Recipe
 from lcelib.workflow import Run, use_threads
 
 

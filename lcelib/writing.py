@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lcelib.checkpoint import WIDTHS, Checkpoint
+from lcelib.checkpoint import Checkpoint
 from lcelib.errors import Exhausted, LceError, explained
+from lcelib.tensors import WIDTHS
 
 # Files that belong to a model and hold no weights; everything else stays behind.
 COMPANIONS = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".md")

@@ -14,7 +14,8 @@ from conftest import ROOT
 
 from lcelib import batch, digests, profiles
 from lcelib.errors import LceError
-from lcelib.profiles import DATA, profile
+from lcelib.files import DATA
+from lcelib.profiles import profile
 
 SHORT = 'steps = 4\nmax_pairs = 120\nsparsities = [0.3]\ngrid = "short"\n'
 

@@ -18,7 +18,7 @@ from lcelib.corpus import (
     word_spans,
 )
 from lcelib.errors import LceError
-from lcelib.profiles import DATA
+from lcelib.files import DATA
 
 SPEC = read_spec(DATA / "gender.toml")
 FILLER = ["the", "works", "at", "home", "today", "with", "a", "her", "dog"]

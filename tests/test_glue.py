@@ -12,7 +12,8 @@ from lcelib import glue, stages, understanding
 from lcelib.errors import LceError
 from lcelib.figures import tables
 from lcelib.models import load
-from lcelib.profiles import OPPOSITE, Recipe, profile
+from lcelib.profiles import OPPOSITE, profile
+from lcelib.training import Recipe
 from lcelib.workflow import Run
 
 NOUNS = ("nurse", "lawyer", "cook", "engineer", "clerk", "officer")

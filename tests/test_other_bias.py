@@ -11,12 +11,13 @@ from transformers import BertConfig, BertForMaskedLM
 
 from lcelib import templates
 from lcelib.corpus import augment, read_spec, word_spans
+from lcelib.files import DATA
 from lcelib.gaps import closed, model_values
-from lcelib.profiles import DATA, Recipe, profile
+from lcelib.profiles import profile
 from lcelib.report import table
 from lcelib.toybert.tokenizer import SPECIALS, build_tokenizer
 from lcelib.toybert.train import ppmi_svd
-from lcelib.training import encode, fine_tune
+from lcelib.training import Recipe, encode, fine_tune
 from lcelib.workflow import Run
 
 SPEC = read_spec(DATA / "age.toml")

@@ -25,7 +25,8 @@ from lcelib import patchfile, rewriting
 from lcelib.errors import LceError
 from lcelib.files import sha256
 from lcelib.models import load, prunable
-from lcelib.patch import Change, Patch, bits
+from lcelib.patch import Change, Patch
+from lcelib.tensors import bits
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 

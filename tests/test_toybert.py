@@ -10,9 +10,9 @@ import pytest
 
 from lcelib import measures
 from lcelib.corpus import augment, read_spec
+from lcelib.files import DATA
 from lcelib.measures import crows, stereoset, weat
 from lcelib.models import TOYBERT
-from lcelib.profiles import DATA
 from lcelib.toybert import lexicon, probes
 from lcelib.toybert.corpus import AGREEMENT, KINDS, World, sentences
 

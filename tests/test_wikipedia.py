@@ -7,7 +7,8 @@ import pytest
 from lcelib import wikipedia
 from lcelib.corpus import augment, is_neutral, read_spec
 from lcelib.errors import LceError
-from lcelib.profiles import DATA, profile
+from lcelib.files import DATA
+from lcelib.profiles import profile
 from lcelib.stages import make_corpus
 
 SPEC = read_spec(DATA / "gender.toml")

@@ -7,8 +7,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from lcelib.figures.results import STRATEGIES, _main_value, _values
+from lcelib.files import DATA
 from lcelib.gaps import OPPOSITE, model_values
-from lcelib.profiles import DATA
 
 PAPER_SPARSITIES = (0.1, 0.2, 0.3, 0.4)
 PAPER = json.loads((DATA / "paper_tables.json").read_text(encoding="utf-8"))
