@@ -14,7 +14,7 @@ LCE = f"{shlex.quote(sys.executable)} -m lcelib.cli"
 # A rule runs again when the profile or the code behind it changed.
 TEXT = ["corpus", "data", "profiles", "sources", "templates", "toybert", "wikipedia", "winobias"]
 TRAIN = [*TEXT, "files", "tensors", "kernels", "models", "subnetworks", "training"]
-MEASURE = [*TRAIN, "editing", "experiments", "grid", "localization", "measures", "patch", "stages", "strategies"]
+MEASURE = [*TRAIN, "editing", "experiments", "grid", "localization", "measures", "patches", "stages", "strategies"]
 SHOW = ["claims", "checks", "figures", "gaps", "kernels", "ledger", "localization", "pretrained", "pretrained_tables", "statistics"]
 
 if "grid" in config:
@@ -157,7 +157,7 @@ for suffix, run_ in RUNS.items():
         name: f"release{suffix}"
         input: [run_.candidates(c) for c in settings.contrasts]
         output: run_.patch_table
-        params: because(*MEASURE, "release", "card", "description", "patchfile"), args=args
+        params: because(*MEASURE, "release"), args=args
         threads: settings.threads
         shell: "{LCE} stage release {params.args}"
 

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from benchmarks.kernels import BERT_BASE, SHARE, Weights
 from benchmarks.measure import clock, extra_memory
 from lcelib import rewriting
-from lcelib.patch import Change, Patch
+from lcelib.patches.algebra import Change
+from lcelib.patches.patch import Patch
 from lcelib.tensors import bits
 
 MLP = [(8192, 2048)] * 2 + [(2048, 8192)]

@@ -14,7 +14,7 @@ _WHERE = {
     "LanguageModel": "models",
     "LceError": "errors",
     "Located": "localization",
-    "Patch": "patch",
+    "Patch": "patches.patch",
     "Subnetwork": "subnetworks",
     "augment": "corpus",
     "build_corpus": "corpus",

@@ -23,7 +23,7 @@ from lcelib.gaps import main_value, strategy_of
 from lcelib.grid import Edit
 from lcelib.localization import Located
 from lcelib.notebook import Session
-from lcelib.patch import Patch
+from lcelib.patches.patch import Patch
 from lcelib.profiles import Profile, check_seed, profile
 from lcelib.tensors import component
 from lcelib.widgets import bars, predict

@@ -12,7 +12,7 @@ from lcelib.files import atomic, kept
 from lcelib.grid import Edit, grid
 from lcelib.localization import Located, locate
 from lcelib.measures import Score
-from lcelib.patch import Patch
+from lcelib.patches.patch import Patch
 from lcelib.profiles import OPPOSITE, ORIGINAL, Profile
 from lcelib.subnetworks import Subnetwork, dense
 

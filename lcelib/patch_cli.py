@@ -39,11 +39,12 @@ def make(
 
     Example: lce patch make bert/ edited/ --output less.lce.safetensors --direction "away from stereotype"
     """
-    from lcelib import description, files_cli, rewriting
+    from lcelib import files_cli, rewriting
+    from lcelib.patches import direction as directions
 
     describe = {"direction": direction} | (_about(about) if about else {})
     describe["base"] = {k: v for k, v in (("id", id_), ("revision", revision)) if v}
-    if describe["direction"] == description.TOWARDS and not towards_stereotype:
+    if describe["direction"] == directions.TOWARDS and not towards_stereotype:
         reason = "raises stereotype scores"
         raise Harmful("patch", reason, "If you want that, say so: --towards-stereotype.")
     if output.exists():
@@ -66,7 +67,7 @@ def _about(path: Path) -> dict:
 
 
 def _size(path: Path) -> str:
-    from lcelib.patchfile import find
+    from lcelib.patches.reading import find
 
     return f"{find(path).stat().st_size / 1e6:,.2f} MB"
 
@@ -77,14 +78,14 @@ def info(file: File, json_: Json = False) -> None:
 
     Example: lce patch info less.lce.safetensors
     """
-    from lcelib import description, patchfile
+    from lcelib.patches import card, reading
 
-    arrays, about = patchfile.read(file)
+    arrays, about = reading.read(file)
     counts = {name: len(a[0]) for name, a in arrays.items()}
     if json_:
         print(json.dumps(about | {"weights": counts}))
     else:
-        print("\n".join([*description.lines(about, counts), f"{file}: {_size(file)}, sound"]))
+        print("\n".join([*card.lines(about, counts), f"{file}: {_size(file)}, sound"]))
 
 
 @app.command()
@@ -98,12 +99,13 @@ def verify(
 
     Example: lce patch verify less.lce.safetensors bert/
     """
-    from lcelib import patchfile, rewriting
+    from lcelib import rewriting
+    from lcelib.patches import reading
 
     if model:
         state = rewriting.verify(model, file, alpha)
     else:
-        patchfile.read(file)
+        reading.read(file)
         state = "sound"
     said = {"sound": f"{file} is sound", "base": f"{model} is its base, without it"}
     said["applied"] = f"{model} is its base with the patch applied"
@@ -151,7 +153,7 @@ def diff(first: File, second: File, json_: Json = False) -> None:
 
     Example: lce patch diff one.lce.safetensors two.lce.safetensors
     """
-    from lcelib.patch import Patch
+    from lcelib.patches.patch import Patch
 
     one, two = Patch.load(first), Patch.load(second)
     between = one.diff(two)
@@ -175,7 +177,7 @@ def compose(
 
     Example: lce patch compose gender.lce.safetensors age.lce.safetensors --output both.lce.safetensors
     """
-    from lcelib.patch import Patch
+    from lcelib.patches.patch import Patch
 
     if output.exists():
         raise LceError(f"{output}", "exists already", "Give a new name, or remove it.")
@@ -197,7 +199,7 @@ def push(
 
     Example: lce patch push less.lce.safetensors me/less-stereotype
     """
-    from lcelib import hub
+    from lcelib.patches import hub
 
     place = hub.push(file, repository, private, towards_stereotype)
     print(json.dumps({"url": place}) if json_ else f"published: {place}")
@@ -215,7 +217,7 @@ def pull(
 
     Example: lce patch pull me/less-stereotype --revision 1f2e3d4
     """
-    from lcelib import hub
+    from lcelib.patches import hub
 
     place = hub.pull(repository, output, name, revision)
     print(json.dumps({"file": str(place)}) if json_ else f"{place}: {_size(place)}, sound")
@@ -234,16 +236,17 @@ def export(
 
     Example: lce patch export less.lce.safetensors --to peft-shira --output adapter/
     """
-    from lcelib import adapters, description
-    from lcelib.patch import Patch
+    from lcelib.patches import direction as directions
+    from lcelib.patches import peft as peft_adapter
+    from lcelib.patches.patch import Patch
 
     if to != "peft-shira":
         raise LceError(f"--to {to}", "is unknown", "Use peft-shira.")
     patch = Patch.load(file)
     patch = patch if alpha is None else patch.scale(alpha)
     if not towards_stereotype:
-        description.refuse_harm(patch.info, patch.alpha)
-    error = adapters.export_shira(patch, output)
+        directions.refuse_harm(patch.info, patch.alpha)
+    error = peft_adapter.export_shira(patch, output)
     result = {"output": str(output), "weights": patch.size, "largest_error": error}
     text = f"{output}: {patch.size:,} weights; with the adapter a weight is at most {error:.3g} off"
     print(json.dumps(result) if json_ else text)
@@ -255,6 +258,6 @@ def card(file: File) -> None:
 
     Example: lce patch card less.lce.safetensors
     """
-    from lcelib import card as cards
+    from lcelib.patches import card as cards
 
     print(cards.text(file), end="")

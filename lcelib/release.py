@@ -27,14 +27,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from lcelib import card, kernels
-from lcelib.description import AWAY
+from lcelib import kernels
 from lcelib.editing import transfer
 from lcelib.files import atomic, kept
 from lcelib.localization import Located, locate
 from lcelib.measures import Score
 from lcelib.measures.files import NEUTRAL
-from lcelib.patch import Patch
+from lcelib.patches import card
+from lcelib.patches.direction import AWAY
+from lcelib.patches.patch import Patch
 from lcelib.profiles import CONDITIONS, MEAN, Profile
 from lcelib.sources import catalog
 from lcelib.subnetworks import Stored, Subnetwork, dense

@@ -113,8 +113,9 @@ def stable(text: str) -> str:
 
 def publish(settings: Profile) -> None:
     """Copy results, claims and figures of an unchanged profile to figures/, and into the README."""
-    from lcelib import card, ledger, pretrained
-    from lcelib.patchfile import SHIPPED
+    from lcelib import ledger, pretrained
+    from lcelib.patches import card
+    from lcelib.patches.reading import SHIPPED
 
     run = Run(settings)
     run.published.mkdir(exist_ok=True)

@@ -13,10 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from lcelib import checkpoint, description, kernels, patchfile, tensors, writing
+from lcelib import checkpoint, kernels, tensors, writing
 from lcelib.checkpoint import Checkpoint, check_alike
 from lcelib.errors import LceError, Unfit
 from lcelib.kernels.numpy_keys import Arrays, pieces
+from lcelib.patches import base as base_model
+from lcelib.patches import direction as directions
+from lcelib.patches import format as patchfile
+from lcelib.patches import reading
 from lcelib.strategies import check_strategy
 from lcelib.streaming import Found, Localization, Progress, info, silent, stream
 from lcelib.tensors import bits
@@ -63,7 +67,7 @@ def edit(
         writer = None
         if patch is not None:
             about = {"alpha": strength, "method": info(how, strategy=strategy)} | (describe or {})
-            description.check_direction(about)
+            directions.check_direction(about)
             writer = stack.enter_context(patchfile.writing(patch, about, values=True))
 
         def edited(name: str) -> Iterator[np.ndarray]:
@@ -87,7 +91,7 @@ def edit(
                 compare(found, output, differing)
         if writer is not None:
             touched = [n for n, (count, _) in writer.lengths.items() if count]
-            about["base"] = description.of_checkpoint(one, touched) | about.pop("base", {})
+            about["base"] = base_model.of_checkpoint(one, touched) | about.pop("base", {})
     return found
 
 
@@ -134,7 +138,7 @@ def difference(
     old, new = one.arrays(names), two.arrays(names)
     found = Found({n: a.size for n, a in old.items()})
     about = {"alpha": 1.0, "method": {"made by": "the difference of two checkpoints"}} | describe
-    description.check_direction(about)
+    directions.check_direction(about)
     with patchfile.writing(patch, about, values=True) as writer:
         for name, where in pieces(old):
             before, after = old[name][where], new[name][where]
@@ -143,13 +147,13 @@ def difference(
             writer.add(name, one.entries[name].dtype, here + where.start, before[here], after[here])
             progress(2 * before.nbytes)
         touched = [n for n, count in found.located.items() if count]
-        about["base"] = description.of_checkpoint(one, touched) | about.pop("base", {})
+        about["base"] = base_model.of_checkpoint(one, touched) | about.pop("base", {})
     return found
 
 
 def expected(source: Checkpoint, patch: Path, alpha: float | None) -> tuple[dict, dict, float]:
     """The patch's arrays and description, and its strength; refuses tensors that do not fit."""
-    changes, about = patchfile.read(patch)
+    changes, about = reading.read(patch)
     if any(len(arrays) != 3 for arrays in changes.values()):
         raise LceError(f"{patch}", "lists positions without values", "Give a file of `lce edit`.")
     for name, (index, before, _) in changes.items():
@@ -186,10 +190,10 @@ def _state(
         raise Unfit(f"{one.folder}", reason, "Is this the right model, in the right state?")
     if "base" in about:
         touched = changes if whole else ()
-        digests = {n: description.digest(_restored(one, n, *changes[n][:2])) for n in touched}
+        digests = {n: base_model.digest(_restored(one, n, *changes[n][:2])) for n in touched}
         shapes = {n: one.entries[n].shape for n in one.prunable()}
         vocabulary = checkpoint.vocabulary(one)
-        description.check_base(f"{one.folder}", about["base"], shapes, vocabulary, digests)
+        base_model.check_base(f"{one.folder}", about["base"], shapes, vocabulary, digests)
     return state
 
 
@@ -225,7 +229,7 @@ def apply(
     one = checkpoint.read(source)
     changes, about, alpha = expected(one, patch, alpha)
     if not (revert or towards_stereotype):
-        description.refuse_harm(about, alpha)
+        directions.refuse_harm(about, alpha)
     state = _state(one, patch, changes, about, alpha, whole=False)
     if state != ("applied" if revert else "base") and alpha:
         reason = f"does not have {patch}" if revert else f"has {patch} already"

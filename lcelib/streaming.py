@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from lcelib import checkpoint, kernels, patchfile
+from lcelib import checkpoint, kernels
 from lcelib.checkpoint import check_alike
 from lcelib.errors import LceError
 from lcelib.kernels import selection
 from lcelib.kernels.numpy import top_k
 from lcelib.kernels.numpy_keys import Arrays, Cut, Keys, pieces
+from lcelib.patches import format as patchfile
+from lcelib.patches import reading
 from lcelib.tensors import bits
 
 IN_MEMORY = 1 << 22  # positions that are held; more are found again while writing
@@ -168,7 +170,7 @@ def by_mask(
 
 def read_positions(path: Path, target: Arrays) -> Arrays:
     """The positions of a file, checked against the target."""
-    found, _ = patchfile.read(path)
+    found, _ = reading.read(path)
     for name, (index, *_) in found.items():
         if name not in target or (len(index) and index[-1] >= target[name].size):
             reason = f"names weights of {name} that the target does not have"

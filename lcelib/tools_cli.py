@@ -40,7 +40,7 @@ def measure(
     from lcelib.corpus import split_sentences
     from lcelib.measures.files import NEUTRAL, suite
     from lcelib.models import load
-    from lcelib.patch import Patch
+    from lcelib.patches.patch import Patch
 
     places = parse_overrides(on)
     if unknown := sorted(set(places) - {*FILES, "texts"}):

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from lcelib.models import LanguageModel, logits_at, pad, token_ids
-from lcelib.patch import Patch
+from lcelib.patches.patch import Patch
 
 
 def explore(render: Callable[..., str], **controls: w.Widget) -> w.VBox:

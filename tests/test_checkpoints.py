@@ -30,10 +30,11 @@ from transformers import (
     RobertaConfig,
 )
 
-from lcelib import checkpoint, kernels, models, patchfile, rewriting, streaming, writing
+from lcelib import checkpoint, kernels, models, rewriting, streaming, writing
 from lcelib.editing import edit
 from lcelib.errors import LceError
 from lcelib.localization import locate
+from lcelib.patches import reading
 from lcelib.streaming import Localization
 from lcelib.subnetworks import Subnetwork, parameters
 
@@ -113,7 +114,7 @@ def test_value_based_localization_is_that_of_memory(kind, how, tmp_path, monkeyp
         monkeypatch.setattr(streaming, "IN_MEMORY", limit)
         output = tmp_path / f"located-{limit}"
         found = streaming.locate(tmp_path / "a", tmp_path / "b", Localization(**how), output)
-        arrays, _ = patchfile.read(output)
+        arrays, _ = reading.read(output)
         assert found.located == {n: len(p) for n, p in wanted.items()}
         assert all((arrays[n][0] == p).all() for n, p in wanted.items() if len(p))
 
@@ -133,7 +134,7 @@ def test_a_written_checkpoint_differs_in_the_located_weights_alone(
     assert found.count == 200
     before, reference, after = tensors(a), tensors(b), tensors(out)
     expected = {n: t.clone() for n, t in before.items()}
-    for name, (index, *_) in patchfile.read(positions)[0].items():
+    for name, (index, *_) in reading.read(positions)[0].items():
         flat, where = expected[name].view(-1), torch.from_numpy(index.astype(np.int64))
         old, new = flat[where].float(), reference[name].view(-1)[where].float()
         step = torch.tensor(float(alpha)) * (new - old)
@@ -206,7 +207,7 @@ def test_uninformed_positions_have_the_size_and_repeat(tmp_path):
         found = streaming.locate(a, b, Localization(by="uninformed", k=500, seed=seed), file)
         assert found.count == 500
     assert files[0].read_bytes() == files[1].read_bytes()
-    one, other = (patchfile.read(f)[0] for f in (files[0], files[2]))
+    one, other = (reading.read(f)[0] for f in (files[0], files[2]))
     assert any(not np.array_equal(one[n][0], other.get(n, (None,))[0]) for n in one)
 
 

@@ -17,7 +17,7 @@ from lcelib.experiments import _ends
 from lcelib.grid import CONTRAST, grid
 from lcelib.measures import CrowsPairs, Plan
 from lcelib.models import load
-from lcelib.patch import Patch
+from lcelib.patches.patch import Patch
 from lcelib.profiles import OPPOSITE, profile
 from lcelib.subnetworks import dense
 from lcelib.subnetworks import load as load_network

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from conftest import ROOT, shared
 
-from lcelib import card, release
-from lcelib.patch import Patch
-from lcelib.patchfile import SHIPPED, find
+from lcelib import release
+from lcelib.patches import card
+from lcelib.patches.patch import Patch
+from lcelib.patches.reading import SHIPPED, find
 
 NAME = "smollm2-gender"
 MEASURED = pd.read_csv(ROOT / "figures/smollm2/patch.csv")

@@ -1,9 +1,12 @@
 """The model card of a patch, made from its file alone: what it does, what was measured, what not."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
-from lcelib import description, patchfile
+from lcelib.patches import direction as directions
+from lcelib.patches import reading
+from lcelib.patches.direction import UNKNOWN
 from lcelib.tensors import place
 
 CONTENT = (
@@ -14,10 +17,10 @@ CONTENT = (
 
 def text(path: Path) -> str:
     """Markdown with the front matter that the hub reads; raises LceError for an unsound file."""
-    arrays, info = patchfile.read(path)
+    arrays, info = reading.read(path)
     counts = {name: len(a[0]) for name, a in arrays.items()}
     base, name = info.get("base", {}), Path(path).name.removesuffix(".lce.safetensors")
-    total, size = sum(counts.values()), patchfile.find(path).stat().st_size
+    total, size = sum(counts.values()), reading.find(path).stat().st_size
     lines = [*_front(info), f"# {name}", "", f"> {CONTENT}", ""]
     lines += [
         f"A change of {total:,} weights ({size / 1e6:.2f} MB) for "
@@ -50,8 +53,8 @@ def text(path: Path) -> str:
 
 def summary(path: Path) -> list[str]:
     """Size and table of measures, for the README."""
-    arrays, info = patchfile.read(path)
-    weights, size = sum(len(a[0]) for a in arrays.values()), patchfile.find(path).stat().st_size
+    arrays, info = reading.read(path)
+    weights, size = sum(len(a[0]) for a in arrays.values()), reading.find(path).stat().st_size
     how = info["method"]
     first = f"It changes {weights:,} weights ({size / 1e6:.2f} MB), located by {how.get('by')}, {info['direction']}:"
     return [first, "", *table(info.get("measures", []))]
@@ -140,8 +143,30 @@ def _limits(info: dict) -> list[str]:
             f"It leaves {', '.join(still)} where they were, within the noise of the items.",
             "",
         ]
-    if info["direction"] == description.TOWARDS:
+    if info["direction"] == directions.TOWARDS:
         lines += ["It **raises** stereotype scores: it is for study, and must be asked for.", ""]
     if "limits" in info:
         lines += [info["limits"], ""]
     return lines if len(lines) > 2 else []
+
+
+def lines(info: Mapping, counts: Mapping[str, int]) -> list[str]:
+    """A patch's description for people: base, method, direction, measures, components."""
+
+    base, method = info.get("base", {}), info.get("method", {})
+    found = [f"direction   {info.get('direction', UNKNOWN)} (α = {info.get('alpha', 1):g})"]
+    named = " ".join(base[k] for k in ("id", "revision") if base.get(k))
+    found.append(
+        f"base        {named or 'unnamed'}, architecture {base.get('architecture', '–')[:12]}"
+    )
+    found.append(
+        "method      " + ", ".join(f"{k} {v}" for k, v in method.items() if v not in (None, []))
+    )
+    found += [
+        f"{key:12}{info[key]}" for key in ("bias", "limits", "licence", "citation") if key in info
+    ]
+    for m in info.get("measures", []):
+        change = f"{m['before']:.4g} → {m['after']:.4g}"
+        found.append(f"measured    {m['measure']}: {change}, n = {m['n']} ({m['variant']})")
+    found += [f"weights     {part}: {n:,}" for part, n in components(counts).items()]
+    return [*found, f"weights     all: {sum(counts.values()):,} in {len(counts)} tensors"]

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from lcelib.errors import LceError
-from lcelib.patch import Patch
+from lcelib.patches.patch import Patch
 from lcelib.tensors import like
 from lcelib.writing import folder
 

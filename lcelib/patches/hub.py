@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lcelib import card, description, patchfile
 from lcelib.errors import LceError, Unreachable, explained
 from lcelib.files import atomic
+from lcelib.patches import card, reading
+from lcelib.patches import direction as directions
 
 SUFFIX = ".lce.safetensors"
 
@@ -25,10 +26,10 @@ def push(
     instead. A patch that raises stereotype scores must be asked for. Raises LceError for
     an unsound file, and for what the hub refuses.
     """
-    info = patchfile.read(path)[1]
+    info = reading.read(path)[1]
     if not towards_stereotype:
-        description.refuse_harm(info, info.get("alpha", 1.0))
-    file, text = patchfile.find(path), card.text(path).encode()
+        directions.refuse_harm(info, info.get("alpha", 1.0))
+    file, text = reading.find(path), card.text(path).encode()
     if Path(repository).is_dir():
         for name, content in ((file.name, file.read_bytes()), ("README.md", text)):
             with atomic(Path(repository) / name) as temporary:
@@ -64,7 +65,7 @@ def pull(repository: str, output: Path, name: str = "", revision: str | None = N
         if goal.exists():
             raise LceError(f"{goal}", "exists already", "Give a new name, or remove it.")
         found = _fetch(repository, fitting[0], revision)
-    patchfile.read(found)
+    reading.read(found)
     with atomic(goal) as temporary:
         shutil.copyfile(found, temporary)
     return goal

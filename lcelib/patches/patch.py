@@ -10,22 +10,14 @@ import torch
 from torch import nn
 
 from lcelib import kernels
-from lcelib.description import refuse_harm
 from lcelib.errors import LceError, Unfit
-from lcelib.tensors import bits, component, like
-
-
-@dataclass(frozen=True)
-class Change:
-    """Sorted flat positions in one tensor, the values there, and those at α = 1."""
-
-    index: np.ndarray  # int64
-    old: np.ndarray  # in the tensor's dtype; bfloat16 as its bits, uint16
-    new: np.ndarray
-
-    def at(self, alpha: float) -> np.ndarray:
-        """old + α (new − old) in the tensor's dtype; exactly `old` at 0 and `new` at 1."""
-        return kernels.interpolate(self.old, self.new, alpha)
+from lcelib.models import prunable
+from lcelib.patches import algebra, reading
+from lcelib.patches import base as base_model
+from lcelib.patches import format as patchfile
+from lcelib.patches.algebra import Change
+from lcelib.patches.direction import check_direction, refuse_harm
+from lcelib.tensors import bits, component, dtype_of, like
 
 
 @dataclass(frozen=True)
@@ -143,7 +135,6 @@ class Patch:
         direction, bias, measures, licence, citation. Raises LceError for values that are
         not finite, and unless `base` has the old values.
         """
-        from lcelib import description, patchfile, tensors
 
         names = {n: c for n, c in self.changes.items() if len(c.index)}
         info = {k: v for k, v in self.info.items() if k not in ("format", "digest")}
@@ -151,8 +142,8 @@ class Patch:
         info |= {"alpha": self.alpha} | about
         if base is not None:
             self._check(base, 0, "saved")
-            info["base"] = description.of_model(base, names, tokenizer) | own
-        description.check_direction(info)
+            info["base"] = base_model.of_model(base, names, tokenizer) | own
+        check_direction(info)
         with patchfile.writing(Path(path), info, values=True) as writer:
             for name, change in names.items():
                 for values in (change.old, change.new):
@@ -160,14 +151,13 @@ class Patch:
                         raise LceError(
                             f"patch {path}", f"{name} has NaN or Inf", "Use sound models."
                         )
-                writer.add(name, tensors.dtype_of(change.old), change.index, change.old, change.new)
+                writer.add(name, dtype_of(change.old), change.index, change.old, change.new)
 
     @staticmethod
     def load(path: Path) -> "Patch":
         """Read a patch file, all of it checked; at the strength that it was saved with."""
-        from lcelib import patchfile
 
-        arrays, info = patchfile.read(Path(path))
+        arrays, info = reading.read(Path(path))
         if any(len(a) != 3 for a in arrays.values()):
             raise LceError(
                 f"{path}", "lists positions without values", "Give a file of `lce edit`."
@@ -181,8 +171,6 @@ class Patch:
         Raises LceError for any other model or state. Without a description of the base in
         the file only the listed weights can be compared.
         """
-        from lcelib import description
-        from lcelib.models import prunable
 
         views = self._views(model)
         found = kernels.read_at(views, self._positions(views))
@@ -201,48 +189,44 @@ class Patch:
             for name, change in self.changes.items():
                 whole = bits(views[name]).copy()
                 whole[change.index] = change.old.view(whole.dtype)
-                digests[name] = description.digest([whole])
+                digests[name] = base_model.digest([whole])
             parameters = dict(model.named_parameters())
             shapes = {n: parameters[n].shape for n in prunable(model)}
-            vocabulary = description.vocabulary_of(tokenizer)
-            description.check_base("model", self.info["base"], shapes, vocabulary, digests)
+            vocabulary = base_model.vocabulary_of(tokenizer)
+            base_model.check_base("model", self.info["base"], shapes, vocabulary, digests)
         return state
 
     def settled(self) -> "Patch":
-        """The same change with its strength worked in: new values at α, and α = 1."""
-        changes = {n: Change(c.index, c.old, c.at(self.alpha)) for n, c in self.changes.items()}
-        return Patch(changes, 1.0, self.info)
+        """Return the same change with its strength worked in: new values at α, and α = 1."""
+        return Patch(algebra.settle(self.changes, self.alpha), 1.0, self.info)
 
     def invert(self) -> "Patch":
-        """The patch that leads back: from the values at this strength to the old ones."""
-        from lcelib.composition import derived
-
-        changes = {n: Change(c.index, c.new, c.old) for n, c in self.settled().changes.items()}
-        return Patch(changes, 1.0, derived("inverted", self))
+        """Return the patch that leads back, from the values at this strength to the old ones."""
+        changes = algebra.invert(self.settled().changes)
+        return Patch(changes, 1.0, algebra.derived_info("inverted", self.info))
 
     def restrict(self, keep: Callable[[int, str], bool]) -> "Patch":
-        """The part of it in the components for which `keep(layer, component)` holds."""
-        from lcelib.composition import derived
-
+        """Return the part of it in the components for which `keep(layer, component)` holds."""
         changes = {n: c for n, c in self.changes.items() if keep(*component(n))}
-        return Patch(changes, self.alpha, derived("restricted", self))
+        return Patch(changes, self.alpha, algebra.derived_info("restricted", self.info))
 
     def compose(self, other: "Patch", overlap: str = "refuse") -> "Patch":
-        """Both in one, each at its strength, for a model that has neither.
+        """Return both in one, each at its strength, for a model that has neither.
 
-        Where both list a weight, `overlap` says what happens: "refuse", or the new value of
-        the "first" or of the "last" is taken. Raises LceError for patches of different
-        models and for overlaps that nobody decided.
+        Where both list a weight, `overlap` decides: "refuse", or the new value of the
+        "first" or of the "last". Raises LceError for patches of different models and
+        for overlaps that nobody decided.
         """
-        from lcelib.composition import compose
-
-        return compose(self, other, overlap)
+        return self._with(other, f"composed, overlap: {overlap}", algebra.compose, overlap)
 
     def diff(self, other: "Patch") -> "Patch":
-        """The patch that takes a model with this one to a model with the other."""
-        from lcelib.composition import difference
+        """Return the patch that takes a model with this one to a model with the other."""
+        return self._with(other, "difference", algebra.difference)
 
-        return difference(self, other)
+    def _with(self, other: "Patch", how: str, operation: Callable, *options: str) -> "Patch":
+        algebra.check_same_base(self.info, other.info)
+        changes = operation(self.settled().changes, other.settled().changes, *options)
+        return Patch(changes, 1.0, algebra.derived_info(how, self.info, other.info))
 
     def report(self, model: nn.Module) -> Report:
         """Apply, compare every parameter bit by bit with its state before, and revert."""
