@@ -12,8 +12,8 @@ from lcelib.workflow import CHECKOUT, ROOT, Run, notebooks
 
 LCE = f"{shlex.quote(sys.executable)} -m lcelib.cli"
 # A rule runs again when the profile or the code behind it changed.
-TEXT = ["corpus", "data", "profiles", "sources", "templates", "toybert", "wikipedia", "winobias"]
-TRAIN = [*TEXT, "files", "tensors", "kernels", "models", "subnetworks", "training"]
+TEXT = ["corpus", "data", "profiles", "toybert", "files"]
+TRAIN = [*TEXT, "tensors", "kernels", "models", "subnetworks", "training"]
 MEASURE = [*TRAIN, "editing", "experiments", "grid", "localization", "measures", "patches", "stages", "strategies"]
 SHOW = ["claims", "checks", "figures", "gaps", "kernels", "ledger", "localization", "pretrained", "pretrained_tables", "statistics"]
 
@@ -120,7 +120,7 @@ for suffix, run_ in RUNS.items():
         name: f"glue{suffix}"
         input: subnetworks(run_, settings.seeds[:1])
         output: run_.glue
-        params: because(*MEASURE, "glue", "understanding"), args=args
+        params: because(*MEASURE, "understanding"), args=args
         threads: settings.threads
         shell: "{LCE} stage glue {params.args}"
 

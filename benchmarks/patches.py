@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 
 from benchmarks.kernels import BERT_BASE, SHARE, Weights
 from benchmarks.measure import clock, extra_memory
-from lcelib import rewriting
 from lcelib.patches.algebra import Change
 from lcelib.patches.patch import Patch
+from lcelib.streaming import patching
 from lcelib.tensors import bits
 
 MLP = [(8192, 2048)] * 2 + [(2048, 8192)]
@@ -69,7 +69,7 @@ def file_to_file(folder: Path, file: Path, repeats: int = 5) -> tuple[list, list
         for own, work in zip(
             times,
             (
-                lambda goal: rewriting.apply(folder, file, goal),
+                lambda goal: patching.apply(folder, file, goal),
                 lambda goal: copy_to_disk(folder, goal),
             ),
             strict=True,

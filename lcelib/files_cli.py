@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lcelib.errors import LceError
-from lcelib.streaming import Found, Localization, silent
+from lcelib.streaming.found import Found
+from lcelib.streaming.localization import Localization, silent
 from lcelib.tensors import place
 
 

@@ -39,8 +39,9 @@ def make(
 
     Example: lce patch make bert/ edited/ --output less.lce.safetensors --direction "away from stereotype"
     """
-    from lcelib import files_cli, rewriting
+    from lcelib import files_cli
     from lcelib.patches import direction as directions
+    from lcelib.streaming import editing
 
     describe = {"direction": direction} | (_about(about) if about else {})
     describe["base"] = {k: v for k, v in (("id", id_), ("revision", revision)) if v}
@@ -50,7 +51,7 @@ def make(
     if output.exists():
         raise LceError(f"{output}", "exists already", "Give a new name, or remove it.")
     with files_cli.bar(not json_) as progress:
-        found = rewriting.difference(base, changed, output, describe, progress)
+        found = editing.difference(base, changed, output, describe, progress)
     result = {"changed": found.count, "bytes": output.stat().st_size, "file": str(output)}
     print(json.dumps(result) if json_ else f"{output}: {found.count:,} weights, {_size(output)}")
 
@@ -99,11 +100,11 @@ def verify(
 
     Example: lce patch verify less.lce.safetensors bert/
     """
-    from lcelib import rewriting
     from lcelib.patches import reading
+    from lcelib.streaming import patching
 
     if model:
-        state = rewriting.verify(model, file, alpha)
+        state = patching.verify(model, file, alpha)
     else:
         reading.read(file)
         state = "sound"
@@ -138,10 +139,11 @@ def revert(model: Model, file: File, output: Output, alpha: Alpha = None, json_:
 
 
 def _rewrite(model, file, output, alpha, back, towards, json_) -> None:
-    from lcelib import files_cli, rewriting
+    from lcelib import files_cli
+    from lcelib.streaming import patching
 
     with files_cli.bar(not json_) as progress:
-        found = rewriting.apply(model, file, output, alpha, back, progress, towards)
+        found = patching.apply(model, file, output, alpha, back, progress, towards)
     result = {"listed": found.count, "changed": found.changed, "output": str(output)}
     text = f"{output}: {found.changed:,} weights changed, every other byte is {model}'s"
     print(json.dumps(result) if json_ else text)

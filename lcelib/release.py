@@ -28,16 +28,16 @@ from pathlib import Path
 import pandas as pd
 
 from lcelib import kernels
+from lcelib.data.sources import catalog
 from lcelib.editing import transfer
 from lcelib.files import atomic, kept
 from lcelib.localization import Located, locate
 from lcelib.measures import Score
-from lcelib.measures.files import NEUTRAL
+from lcelib.measures.registry import NEUTRAL
 from lcelib.patches import card
 from lcelib.patches.direction import AWAY
 from lcelib.patches.patch import Patch
 from lcelib.profiles import CONDITIONS, MEAN, Profile
-from lcelib.sources import catalog
 from lcelib.subnetworks import Stored, Subnetwork, dense
 from lcelib.workflow import Run, use_threads
 
@@ -105,7 +105,8 @@ def locations(
 
 def validation(run: Run, tokenizer):
     """The measures that choose: held-out training pairs, general agreement, perplexity."""
-    from lcelib.measures import CrowsPairs, Perplexity, Suite, crows
+    from lcelib.measures import CrowsPairs, Perplexity, crows
+    from lcelib.measures.suite import Suite
     from lcelib.stages import read_corpus
 
     corpus = read_corpus(run)
@@ -212,7 +213,7 @@ def changes(before: Iterable[Score], after: Iterable[Score]) -> list[dict]:
 
 def release(settings: Profile) -> None:
     """Choose a setting, measure its patch and controls on the test, write file, card and table."""
-    from lcelib.corpus import read_spec
+    from lcelib.corpus.specification import read_spec
     from lcelib.models import load
     from lcelib.stages import suite
 

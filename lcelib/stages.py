@@ -5,8 +5,11 @@ import os
 import shutil
 from pathlib import Path
 
-from lcelib import sources, templates, wikipedia, winobias
-from lcelib.corpus import BiasSpec, Corpus, Counterfactual, build_corpus, read_sentences, read_spec
+from lcelib.corpus import templates, wikipedia, winobias
+from lcelib.corpus.augmentation import Corpus, Counterfactual, build_corpus
+from lcelib.corpus.specification import BiasSpec, read_spec
+from lcelib.corpus.texts import read_sentences
+from lcelib.data import sources
 from lcelib.errors import LceError
 from lcelib.experiments import measure_all, write_rows
 from lcelib.files import DATA, atomic, write_json
@@ -78,7 +81,7 @@ def check_inputs(settings: Profile) -> Corpus:
         reason = "has no pairs to measure, and all its claims are about them"
         raise LceError("grid 'pretrained'", reason, "Set winobias, as winobias_test.")
     if settings.glue not in ("", "hub"):
-        from lcelib import glue as tasks
+        from lcelib.measures import glue as tasks
 
         for name, task in tasks.TASKS.items():
             for split in ("train", *task.splits):
@@ -106,7 +109,8 @@ def check_prediction(settings: Profile, lm, sentences: list[str]) -> None:
 
     A tokenizer of the right size with other ids cannot be told by looking at it.
     """
-    from lcelib.measures import Perplexity, Suite
+    from lcelib.measures import Perplexity
+    from lcelib.measures.suite import Suite
 
     perplexity = Suite([Perplexity(sentences, lm.tokenizer)], lm.tokenizer)(lm.model)[0].value
     if perplexity > 2 * len(lm.tokenizer):
@@ -200,7 +204,7 @@ def suite(run: Run, tokenizer, condition: str):
 
     StereoSet and CrowS-Pairs are the costly ones.
     """
-    from lcelib.measures.files import suite as all_of
+    from lcelib.measures.registry import suite as all_of
 
     settings, held_out = run.settings, read_corpus(run).held_out(condition)
     if settings.grid == "pretrained":  # changes are paired: they need few

@@ -66,3 +66,8 @@ def like(values: np.ndarray, tensor: "torch.Tensor") -> "torch.Tensor":
 def dtype_of(values: np.ndarray) -> str:
     """The name that safetensors gives a dtype; uint16 holds bfloat16."""
     return next(name for name, kind in DTYPES.items() if kind == values.dtype)
+
+
+def nonzero(values: np.ndarray) -> np.ndarray:
+    """Which weights are not ±0; bfloat16 by its bits."""
+    return (values & 0x7FFF if values.dtype == np.uint16 else values) != 0

@@ -36,9 +36,9 @@ def measure(
 
     Example: lce measure smollm2 --on winobias=winobias_test --on weat=weat.json --patch less.lce.safetensors
     """
-    from lcelib import sources
-    from lcelib.corpus import split_sentences
-    from lcelib.measures.files import NEUTRAL, suite
+    from lcelib.corpus.texts import split_sentences
+    from lcelib.data import sources
+    from lcelib.measures.registry import NEUTRAL, suite
     from lcelib.models import load
     from lcelib.patches.patch import Patch
 
@@ -94,10 +94,10 @@ def train(
     Example: lce train --of anti --output anti/ --set model=bert/ --set texts=wiki.txt
     """
     from lcelib import stages, workflow
-    from lcelib.corpus import read_spec
+    from lcelib.checkpoints.writing import folder
+    from lcelib.corpus.specification import read_spec
     from lcelib.models import load
     from lcelib.training import encode, fine_tune
-    from lcelib.writing import folder
 
     if of not in CONDITIONS:
         raise LceError(f"--of {of!r}", "is unknown", f"Use {', '.join(CONDITIONS)}.")
@@ -120,7 +120,8 @@ def doctor(json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
     Example: lce doctor
     """
-    from lcelib import sources, workflow
+    from lcelib import workflow
+    from lcelib.data import sources
 
     rows = [("python", platform.python_version(), sys.version_info >= (3, 11))]
     for requirement in metadata.requires("lcelib") or []:

@@ -65,7 +65,7 @@ def encode(
     (paper §4.1: 0.3 for specification words, 0.148 for the rest). All pieces of
     a word share its rate; "child-care" is a word.
     """
-    from lcelib.corpus import word_spans
+    from lcelib.corpus.specification import word_spans
 
     if causal(tokenizer):
         return EncodedText([token_ids(tokenizer, s)[:128] for s in sentences], [])

@@ -20,7 +20,7 @@ def glue(settings: Profile) -> None:
     One seed, the measured sparsity. What is finished is kept, so that a run that was
     stopped goes on there.
     """
-    from lcelib import glue as tasks
+    from lcelib.measures import glue as tasks
 
     use_threads(settings)
     run, seed, at = Run(settings), settings.seeds[0], settings.measured_sparsity
@@ -42,9 +42,9 @@ def glue(settings: Profile) -> None:
 
 def _scores(settings: Profile, paths: list[Path], cell: Edit | None, task: str) -> list[dict]:
     """One task after one edit, or of the base model."""
-    from lcelib import glue as tasks
     from lcelib.editing import edit
     from lcelib.experiments import find
+    from lcelib.measures import glue as tasks
     from lcelib.models import load
     from lcelib.subnetworks import load as load_network
 

@@ -6,17 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lcelib.corpus import (
-    BiasSpec,
-    Counterfactual,
-    augment,
-    build_corpus,
-    is_neutral,
-    read_sentences,
-    read_spec,
-    split_sentences,
-    word_spans,
-)
+from lcelib.corpus.augmentation import Counterfactual, augment, build_corpus, is_neutral
+from lcelib.corpus.specification import BiasSpec, read_spec, word_spans
+from lcelib.corpus.texts import read_sentences, split_sentences
 from lcelib.errors import LceError
 from lcelib.files import DATA
 

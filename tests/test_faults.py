@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT
 
 from lcelib import subnetworks
-from lcelib.conversion import convert
+from lcelib.data.conversion import convert
 from lcelib.errors import LceError
 from lcelib.files import lock, sha256
 from lcelib.measures.weat import read as read_weat

@@ -8,9 +8,10 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from lcelib import glue, stages, understanding
+from lcelib import stages, understanding
 from lcelib.errors import LceError
 from lcelib.figures import tables
+from lcelib.measures import glue
 from lcelib.models import load
 from lcelib.profiles import OPPOSITE, profile
 from lcelib.training import Recipe

@@ -9,8 +9,9 @@ import torch
 from conftest import run_stages
 from transformers import BertConfig, BertForMaskedLM
 
-from lcelib import templates
-from lcelib.corpus import augment, read_spec, word_spans
+from lcelib.corpus import templates
+from lcelib.corpus.augmentation import augment
+from lcelib.corpus.specification import read_spec, word_spans
 from lcelib.files import DATA
 from lcelib.gaps import closed, model_values
 from lcelib.profiles import profile

@@ -21,7 +21,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from lcelib import rewriting
 from lcelib.errors import LceError
 from lcelib.files import sha256
 from lcelib.models import load, prunable
@@ -30,6 +29,7 @@ from lcelib.patches import reading
 from lcelib.patches.algebra import Change
 from lcelib.patches.patch import Patch
 from lcelib.patches.positions import decode, encode
+from lcelib.streaming import patching
 from lcelib.tensors import bits
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -481,13 +481,13 @@ def test_tied_tensors_have_one_name_and_are_changed_once(tmp_path):
     with pytest.raises(LceError, match="has no tensor lm_head"):
         other.apply(model)
     with pytest.raises(LceError, match="has no tensor lm_head"):
-        rewriting.apply(tmp_path / "model", tmp_path / "other.lce.safetensors", tmp_path / "x")
+        patching.apply(tmp_path / "model", tmp_path / "other.lce.safetensors", tmp_path / "x")
     assert same(state(model), before)
     assert not (tmp_path / "x").exists()
     own.apply(model)
     assert torch.equal(model.lm_head.weight, model.get_input_embeddings().weight)
     assert own.report(AutoModelForCausalLM.from_pretrained(tmp_path / "model")).changed == own.size
-    rewriting.apply(tmp_path / "model", tmp_path / "own.lce.safetensors", tmp_path / "edited")
+    patching.apply(tmp_path / "model", tmp_path / "own.lce.safetensors", tmp_path / "edited")
     edited = AutoModelForCausalLM.from_pretrained(tmp_path / "edited")
     assert same(state(edited), state(model))
     assert torch.equal(edited.lm_head.weight, edited.get_input_embeddings().weight)

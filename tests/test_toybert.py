@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from lcelib import measures
-from lcelib.corpus import augment, read_spec
+from lcelib.corpus.augmentation import augment
+from lcelib.corpus.specification import read_spec
 from lcelib.files import DATA
 from lcelib.measures import crows, stereoset, weat
 from lcelib.models import TOYBERT

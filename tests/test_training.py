@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from lcelib import kernels, subnetworks
-from lcelib.corpus import read_spec
+from lcelib.corpus.specification import read_spec
 from lcelib.errors import LceError
 from lcelib.files import DATA
 from lcelib.models import prunable

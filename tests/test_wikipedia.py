@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from lcelib import wikipedia
-from lcelib.corpus import augment, is_neutral, read_spec
+from lcelib.corpus import wikipedia
+from lcelib.corpus.augmentation import augment, is_neutral
+from lcelib.corpus.specification import read_spec
 from lcelib.errors import LceError
 from lcelib.files import DATA
 from lcelib.profiles import profile

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from lcelib.checkpoint import Checkpoint, vocabulary
+from lcelib.checkpoints.reading import Checkpoint, vocabulary
 from lcelib.errors import Unfit
 from lcelib.models import prunable
 from lcelib.tensors import bits

@@ -23,10 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lcelib.checkpoints.writing import complete
 from lcelib.files import atomic
 from lcelib.patches.positions import encode
 from lcelib.tensors import WIDTHS
-from lcelib.writing import complete
 
 FORMAT = 1
 SECTIONS = ("index", "low", "high", "old", "new")

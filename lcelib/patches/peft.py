@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from lcelib.checkpoints.writing import folder
 from lcelib.errors import LceError
 from lcelib.patches.patch import Patch
 from lcelib.tensors import like
-from lcelib.writing import folder
 
 WEIGHTS = "adapter_model.safetensors"
 

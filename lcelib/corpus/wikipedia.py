@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from lcelib.corpus import BiasSpec, augment, is_neutral, split_sentences
+from lcelib.corpus.augmentation import augment, is_neutral
+from lcelib.corpus.specification import BiasSpec
+from lcelib.corpus.texts import split_sentences
+from lcelib.data.sources import cache
 from lcelib.errors import LceError
 from lcelib.files import lock, write_json
-from lcelib.sources import cache
 
 HUB = ("wikimedia/wikipedia", "20231101.en")  # the paper's dump, 20220301, is no longer served
 SAVE_EVERY = 1000  # articles

@@ -6,21 +6,22 @@ order of the target's files. Masks serve to locate and are never held whole.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from lcelib import checkpoint, kernels
-from lcelib.checkpoint import check_alike
+from lcelib import kernels
+from lcelib.checkpoints import reading as checkpoint
+from lcelib.checkpoints.reading import check_alike
 from lcelib.errors import LceError
 from lcelib.kernels import selection
 from lcelib.kernels.numpy import top_k
 from lcelib.kernels.numpy_keys import Arrays, Cut, Keys, pieces
 from lcelib.patches import format as patchfile
 from lcelib.patches import reading
-from lcelib.tensors import bits
+from lcelib.streaming.found import Found
 
 IN_MEMORY = 1 << 22  # positions that are held; more are found again while writing
 NONZERO = Cut(key=1, below=0, equal=0, ties=0)  # pruned means 0
@@ -74,36 +75,6 @@ class Localization:
         if k > total:
             raise LceError(f"k={k}", f"is more than the {total} weights", "Give a smaller k.")
         return k
-
-
-@dataclass
-class Found:
-    """What was located: numbers of weights by tensor, and what the edit did."""
-
-    sizes: dict[str, int]
-    located: dict[str, int] = field(default_factory=dict)
-    changed_in: dict[str, int] = field(default_factory=dict)  # that an edit gave other bits
-
-    def note(self, name: str, before: np.ndarray, after: np.ndarray) -> None:
-        """Count located values of a tensor, and those that change."""
-        self.located[name] = self.located.get(name, 0) + len(before)
-        changed = int(np.count_nonzero(bits(before) != bits(after)))
-        self.changed_in[name] = self.changed_in.get(name, 0) + changed
-
-    @property
-    def total(self) -> int:
-        """The number of weights that could have been located."""
-        return sum(self.sizes.values())
-
-    @property
-    def count(self) -> int:
-        """The number of located weights."""
-        return sum(self.located.values())
-
-    @property
-    def changed(self) -> int:
-        """The number of weights that an edit gave other bits."""
-        return sum(self.changed_in.values())
 
 
 def stream(

@@ -4,11 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lcelib import winobias
-from lcelib.measures import CrowsPairs, Perplexity, StereoSet, Suite, Weat
+from lcelib.corpus import winobias
+from lcelib.measures import CrowsPairs, Perplexity, StereoSet, Weat
 from lcelib.measures import crows as pairs_of
 from lcelib.measures import stereoset as items_of
 from lcelib.measures import weat as words_of
+from lcelib.measures.suite import Suite
 
 LISTS = ("weat", "weat_unseen", "weat_names")
 NEUTRAL = {"stereoset_ss": 50.0, "stereoset_margin": 0.0, "crows": 50.0, "crows_margin": 0.0}

@@ -6,7 +6,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from lcelib import sources
+from lcelib.data import sources
 from lcelib.errors import LceError
 from lcelib.files import lock, sha256, write_json
 

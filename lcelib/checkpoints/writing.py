@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lcelib.checkpoint import Checkpoint
+from lcelib.checkpoints.reading import Checkpoint
 from lcelib.errors import Exhausted, LceError, explained
 from lcelib.tensors import WIDTHS
 
