@@ -15,9 +15,10 @@ from pathlib import Path
 
 import badges
 
-from lcelib import report, workflow
-from lcelib.profiles import PROFILES
-from lcelib.workflow import ROOT, Run
+from lcelib.paper.stages.notebook import run as execute
+from lcelib.run import snakemake
+from lcelib.run.paths import ROOT, Run
+from lcelib.run.profiles import PROFILES
 
 FILES = ("CITATION.cff", "LICENSE", "Snakefile", "notebooks/exercises/common_mistakes.toml")
 FOLDERS = ("docs", "figures", "benchmarks", "lcelib", "clusters")
@@ -58,7 +59,7 @@ def executed(path: Path) -> Path:
     made = Run(settings).notebook(path.stem, settings.seeds[0])
     if not made.exists() or made.stat().st_mtime < path.stat().st_mtime:
         print(f"executing {path.stem} …", flush=True)
-        report.notebook(settings, settings.seeds[0], path.stem)
+        execute(settings, settings.seeds[0], path.stem)
     return made
 
 
@@ -221,7 +222,7 @@ def gather(goal: Path) -> None:
     pages = {"claims": claims_page, "figures": figures_page, "api": api_page}
     for name, make in pages.items():
         (goal / f"docs/{name}.md").write_text(make(), encoding="utf-8")
-    workflow.ensure(PROFILES["toy"], PROFILES["toy"].seeds[0])
+    snakemake.ensure(PROFILES["toy"], PROFILES["toy"].seeds[0])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for path in pool.map(executed, CHAPTERS["The paper, step by step"]):
             notebook = static(json.loads(path.read_text(encoding="utf-8")))

@@ -22,7 +22,7 @@ _WHERE = {
     "transfer": "editing",
     "load": "models",
     "locate": "localization",
-    "profile": "profiles",
+    "profile": "run.profiles",
     "prunable": "models",
     "read_spec": "corpus.specification",
 }

@@ -7,7 +7,7 @@ and goes on from its checkpoint computes the same bits as one that was not.
 import json
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,12 @@ class Recipe:
     weight_decay: float = 0.0
     bucket: int = 0
     checkpoint_every: int = 0
+
+    @classmethod
+    def of(cls, settings: object) -> "Recipe":
+        """Return the recipe with the fields that `settings` (a profile) has, defaults else."""
+        names = [f.name for f in fields(cls) if hasattr(settings, f.name)]
+        return cls(**{name: getattr(settings, name) for name in names})
 
 
 @dataclass(frozen=True)

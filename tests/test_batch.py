@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from lcelib import batch, digests, profiles
 from lcelib.errors import LceError
 from lcelib.files import DATA
-from lcelib.profiles import profile
+from lcelib.run import batch, digests, profiles
+from lcelib.run.profiles import profile
 
 SHORT = 'steps = 4\nmax_pairs = 120\nsparsities = [0.3]\ngrid = "short"\n'
 

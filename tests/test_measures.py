@@ -16,8 +16,8 @@ from lcelib.files import DATA
 from lcelib.measures import crows, stereoset, weat
 from lcelib.measures.scoring import Plan, Query
 from lcelib.models import TOYBERT, load, token_ids
-from lcelib.profiles import profile
-from lcelib.stages import check_prediction, check_words
+from lcelib.paper.preflight import check_prediction, check_words
+from lcelib.run.profiles import profile
 from lcelib.toybert import probes
 from lcelib.toybert.corpus import sentences
 

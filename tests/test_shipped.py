@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, shared
 
-from lcelib import release
+from lcelib.paper import release
 from lcelib.patches import card
 from lcelib.patches.patch import Patch
 from lcelib.patches.reading import SHIPPED, find

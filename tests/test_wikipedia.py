@@ -9,8 +9,8 @@ from lcelib.corpus.augmentation import augment, is_neutral
 from lcelib.corpus.specification import read_spec
 from lcelib.errors import LceError
 from lcelib.files import DATA
-from lcelib.profiles import profile
-from lcelib.stages import make_corpus
+from lcelib.paper.inputs import make_corpus
+from lcelib.run.profiles import profile
 
 SPEC = read_spec(DATA / "gender.toml")
 
