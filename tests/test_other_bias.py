@@ -13,8 +13,7 @@ from lcelib.corpus import templates
 from lcelib.corpus.augmentation import augment
 from lcelib.corpus.specification import read_spec, word_spans
 from lcelib.files import DATA
-from lcelib.paper.report import table
-from lcelib.paper.results import closed, model_values
+from lcelib.paper.results import closed, model_values, table
 from lcelib.run.paths import Run
 from lcelib.run.profiles import profile
 from lcelib.toybert.tokenizer import SPECIALS, build_tokenizer

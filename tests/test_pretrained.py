@@ -132,13 +132,13 @@ def test_the_released_patch_is_the_rules_choice_and_its_table_what_it_does(run, 
     """With a random model the rule's conditions are noise, so plain ones take their place."""
     settings, lm = run.settings, load(run.settings.model)
     for contrast in settings.contrasts:
-        release.candidates(settings, contrast)
+        stages.find("candidates")(settings, contrast)
     monkeypatch.setattr(release, "admissible", lambda table: table["alpha"] > 100)
-    release.release(settings)
+    stages.find("release")(settings)
     assert len(pd.read_csv(run.patch_table)) == 0
     assert not run.patch.exists()
     monkeypatch.setattr(release, "admissible", lambda table: table["alpha"] == 2)
-    release.release(settings)
+    stages.find("release")(settings)
     patch, table = Patch.load(run.patch), pd.read_csv(run.patch_table)
     mean = pd.read_csv(run.candidates("mean")).dropna()
     fewest = mean[mean["alpha"] == 2].sort_values("weights").iloc[0]

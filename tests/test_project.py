@@ -144,15 +144,6 @@ def test_overrides_of_a_profile_read_back_to_the_same_profile(tmp_path, monkeypa
     assert profile("toy", {"model": "toybert"}) == PROFILES["toy"]
 
 
-def test_changed_code_is_seen():
-    from lcelib.run.digests import code
-
-    assert code("corpus") == code("corpus") != code("training")
-    assert code("measures") != code("measures", "corpus")
-    with pytest.raises(FileNotFoundError):
-        code("no_such_module")
-
-
 def test_a_file_is_complete_or_absent(tmp_path):
     path = tmp_path / "x.json"
     path.write_text("old")
@@ -256,6 +247,33 @@ def test_published_claims_follow_from_the_published_table():
     published = json.loads((ROOT / "figures/checks.json").read_text())
     assert checks.checks(results, located, toy) == published
     assert set(results["seed"]) == set(toy.seeds)
+
+
+def test_the_null_contrast_is_shown_by_absolute_effects_and_decides_nothing():
+    """Each seed is edited towards the next in a circle, so signed effects cancel by construction."""
+    from lcelib.paper import checks
+
+    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    located, toy = pd.read_csv(ROOT / "figures/located.csv"), PROFILES["toy"]
+    at = results["reference"].fillna("").str.contains("other seed")
+    full = results.copy()
+    full.loc[at, "value"] = full.loc[at, "reference_value"]  # the whole way to the next seed
+    row = next(c for c in checks.masks(results, located, toy) if "null" in c["check"])
+    more = next(c for c in checks.masks(full, located, toy) if "null" in c["check"])
+    assert row["met"] is more["met"] is None
+    assert float(more["ours"].split()[0]) > 2 * float(row["ours"].split()[0]) > 2
+
+
+def test_the_papers_changes_of_perplexity_are_per_cent_of_its_own_perplexity():
+    from lcelib.paper.claims import PAPER_LANGUAGE, PAPER_PRUNING
+    from lcelib.paper.figures.tables import PAPER
+
+    base = PAPER["table4"]["stereotypical"]["PPL"][3]
+    delta, name = PAPER["table5_delta"], ("IP0.5", "IP1", "EP2")
+    far = max(delta[part][n][2] for part in ("mask", "value_k10") for n in name)
+    pruned = delta["value_k10"]["PR"][2]
+    assert f"{100 * far / base:.1f} % ({far:.3f} of {base:.2f};" in PAPER_LANGUAGE
+    assert f"{100 * pruned / base:+.0f} % ({pruned:.2f} of {base:.2f})" in PAPER_PRUNING
 
 
 def test_winning_tickets_are_within_five_per_cent():

@@ -9,6 +9,7 @@ from lcelib.patches import reading
 from lcelib.patches.direction import UNKNOWN
 from lcelib.tensors import place
 
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 CONTENT = (
     "The scores below measure gender stereotypes, with sentences that contain them. The "
     "benchmarks treat gender as binary."
@@ -23,8 +24,8 @@ def text(path: Path) -> str:
     total, size = sum(counts.values()), reading.find(path).stat().st_size
     lines = [*_front(info), f"# {name}", "", f"> {CONTENT}", ""]
     lines += [
-        f"A change of {total:,} weights ({size / 1e6:.2f} MB) for "
-        f"{base.get('id') or 'the model it was made of'}, as a file that checks itself. "
+        f"A change of {total:,} weights ({size / 1e6:.2f} MB) for {_base(base)}, "
+        "as a file that checks itself. "
         f"**Direction: {info['direction']}**, at α = {info.get('alpha', 1):g}.",
         "",
         *_use(name, base),
@@ -56,7 +57,7 @@ def summary(path: Path) -> list[str]:
     arrays, info = reading.read(path)
     weights, size = sum(len(a[0]) for a in arrays.values()), reading.find(path).stat().st_size
     how = info["method"]
-    first = f"It changes {weights:,} weights ({size / 1e6:.2f} MB), located by {how.get('by')}, {info['direction']}:"
+    first = f"It changes {weights:,} weights ({size / 1e6:.2f} MB), located by {how.get('by')}; direction: {info['direction']}."
     return [first, "", *table(info.get("measures", []))]
 
 
@@ -71,14 +72,22 @@ def components(counts: dict[str, int]) -> dict[str, int]:
 def _front(info: dict) -> list[str]:
     """YAML for the hub's index; harmful patches carry the word in their tags."""
     base, licence = info.get("base", {}), info.get("licence", "")
-    tags = ["lcelib", "model-editing", info["direction"].replace(" ", "-")]
+    tags = ["lcelib", "model-editing"]
+    if info["direction"] != directions.UNKNOWN:
+        tags.append(info["direction"].replace(" ", "-"))
     lines = ["---", "library_name: lcelib", "tags:", *(f"- {tag}" for tag in tags)]
-    if "/" in base.get("id", ""):
-        lines.append(f"base_model: {base['id']}")
+    origin = (base.get("derived_from") or "").split(",")[0], base.get("id") or ""
+    lines += [f"base_model: {name}" for name in origin if HUB_NAME.fullmatch(name)][:1]
     if licence:
         short = licence.split(",")[0].lower()
         lines.append(f"license: {short if re.fullmatch('[a-z0-9.-]+', short) else 'other'}")
     return [*lines, "---", ""]
+
+
+def _base(base: dict) -> str:
+    """Return the base's name and the model it was derived from, as far as the file gives them."""
+    name, origin = base.get("id") or "the model it was made of", base.get("derived_from")
+    return f"{name} ({origin})" if origin else name
 
 
 def _use(name: str, base: dict) -> list[str]:
@@ -156,6 +165,7 @@ def lines(info: Mapping, counts: Mapping[str, int]) -> list[str]:
     base, method = info.get("base", {}), info.get("method", {})
     found = [f"direction   {info.get('direction', UNKNOWN)} (α = {info.get('alpha', 1):g})"]
     named = " ".join(base[k] for k in ("id", "revision") if base.get(k))
+    named += f" ({base['derived_from']})" if base.get("derived_from") else ""
     found.append(
         f"base        {named or 'unnamed'}, architecture {base.get('architecture', '–')[:12]}"
     )

@@ -19,7 +19,7 @@ def check_structure(info: Mapping) -> Mapping:
     demand(all(isinstance(info.get(k, ""), str) for k in texts), "text")
     demand(isinstance(info.get("method", {}), dict), "method")
     demand(isinstance(base, dict) and isinstance(base.get("tensors", {}), dict), "base")
-    for key in ("id", "revision", "architecture", "tokenizer"):
+    for key in ("id", "revision", "derived_from", "architecture", "tokenizer"):
         demand(isinstance(base.get(key) or "", str), f"base {key}")
     for name, entry in base.get("tensors", {}).items():
         demand(isinstance(entry, dict) and isinstance(entry.get("sha256"), str), f"hash of {name}")

@@ -53,7 +53,7 @@ def closure(entries: Iterable[str]) -> set[str]:
 
 
 @cache
-def _content(file: Path) -> bytes:
+def content(file: Path) -> bytes:
     """Return what a file says to Python, without comments and docstrings; other files as they are."""
     if file.suffix != ".py":
         return file.read_bytes()
@@ -70,11 +70,11 @@ def code(*stages: str) -> str:
     A rule whose digest changed runs again.
     """
     names = closure(f"lcelib.paper.stages.{s}" for s in stages) if stages else modules()
-    shipped = [p for p in DATA.iterdir() if p.suffix in (".toml", ".json", ".csv")]
+    shipped = [p for p in (PACKAGE / "data").iterdir() if p.suffix in (".toml", ".json", ".csv")]
     files = [source(name) for name in names] + shipped + [*(PACKAGE / "toybert/model").iterdir()]
     digest = hashlib.sha256()
     for file in sorted(files):
-        digest.update(file.relative_to(PACKAGE).as_posix().encode() + _content(file))
+        digest.update(file.relative_to(PACKAGE).as_posix().encode() + content(file))
     return digest.hexdigest()[:16]
 
 

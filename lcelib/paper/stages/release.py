@@ -12,15 +12,15 @@ from lcelib.paper.release import (
     CITATION,
     COLUMNS,
     LICENCE,
-    LIMITS,
     at_setting,
     changes,
     choose,
+    limits,
     write_table,
 )
 from lcelib.paper.stages.measure import suite
 from lcelib.patches import card
-from lcelib.patches.direction import AWAY
+from lcelib.patches.direction import UNKNOWN
 from lcelib.run.paths import Run, use_threads
 from lcelib.run.profiles import Profile
 from lcelib.subnetworks import dense
@@ -36,7 +36,7 @@ def run(settings: Profile) -> None:
         for c in settings.contrasts
     ]
     if (chosen := choose(pd.concat(parts))) is None:
-        print("No setting meets the rule of lcelib/release.py: no patch is made.")
+        print("No setting meets the rule of lcelib/paper/release.py: no patch is made.")
         write_table(run.patch_table, [], COLUMNS)
         return
     how, alpha, everywhere = chosen
@@ -46,21 +46,23 @@ def run(settings: Profile) -> None:
         with patch.applied(lm.model):
             measures = changes(before, ready(lm.model, brief=name != "A - S, mean"))
         rows += [{"edit": name, "weights": patch.size, "alpha": alpha} | m for m in measures]
+    origin = catalog().get(settings.model)
     about = {
         "id": "" if Path(settings.model).exists() else settings.model,
-        "revision": catalog()[settings.model].wheel if settings.model in catalog() else "",
-        "direction": AWAY,
+        "revision": origin.wheel if origin else "",
+        "derived_from": origin.derived_from if origin else "",
+        "direction": UNKNOWN,
         "bias": f"{read_spec(settings.bias_spec).name} (binary), of pronouns and occupations, in English",
         "method": {
             "strategy": "α (A - S) added to the pretrained model",
             "by": how,
             "alpha": f"{alpha:g}, worked in: here 1 is that strength",
             "models": f"means over the seeds {', '.join(map(str, settings.seeds))}",
-            "chosen": "on held-out training pairs by the rule of lcelib/release.py, met by "
+            "chosen": "on held-out training pairs by the rule of lcelib/paper/release.py, met by "
             + ("every seed and the mean" if everywhere else "the mean alone"),
         },
         "measures": [m for m in measures if not m["measure"].endswith(("_association", "_p"))],
-        "limits": LIMITS,
+        "limits": limits(settings.model),
         "licence": LICENCE,
         "citation": CITATION,
     }
