@@ -8,7 +8,7 @@ WinoBias: the mean of ln p(pro-stereotypical) − ln p(anti-stereotypical), call
 import numpy as np
 import pandas as pd
 
-from lcelib.data.sources import described
+from lcelib.data.sources import describe
 from lcelib.paper.claims import PAPER_LANGUAGE, Claim, verdict
 from lcelib.paper.grid import CONTRAST, OTHER_SEED
 from lcelib.paper.pretrained_tables import (
@@ -185,7 +185,7 @@ def sentences(r: pd.DataFrame, m: pd.DataFrame, s) -> list[str]:
     text = perplexity_change(r, "stereotypical", "mask", 2.0, at).mean()
     return [
         f"Edits of the {bits:.3f} % of the weights inside the layers in which the masks of a stereotypical and an "
-        f"anti-stereotypical {described(s.model)} differ close {cells['stereotypical', 1.0]:.0f} % (α = 1) and "
+        f"anti-stereotypical {describe(s.model)} differ close {cells['stereotypical', 1.0]:.0f} % (α = 1) and "
         f"{cells['stereotypical', 2.0]:.0f} % (α = 2) of their gap on {pairs} held-out WinoBias pairs "
         f"({cells['anti', 1.0]:.0f} and {cells['anti', 2.0]:.0f} % in the other direction), as many "
         f"random weights at α = 2 {random:+.1f} %, while perplexity changes by {text:+.1f} % "

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
+from lcelib.batches import encode
 from lcelib.files import atomic
 from lcelib.toybert import lexicon as lex
 from lcelib.toybert.corpus import sentences
 from lcelib.toybert.tokenizer import build_tokenizer
-from lcelib.training import Recipe, encode, fine_tune
+from lcelib.training import Recipe, fine_tune
 
 RECIPE = Recipe(
     steps=2500,
