@@ -127,7 +127,7 @@ def test_trees_hold_every_context_once_and_its_tokens_see_their_own_beginning(co
             ]
 
 
-@pytest.mark.parametrize("family", sorted(models_module._PACKS))
+@pytest.mark.parametrize("family", sorted(models_module._PACKING))
 def test_packed_contexts_give_the_answers_of_whole_sentences(family, monkeypatch):
     base = byte_level_bpe(["<|endoftext|>"])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=base, eos_token="<|endoftext|>")

@@ -116,9 +116,9 @@ def _word_queries(context: str, word: str, tokenizer: PreTrainedTokenizerBase) -
     start, end = tokenizer.encode("")
     queries = []
     for i, piece in enumerate(pieces):
-        known = [start, *left, *pieces[:i]]
-        ids = (*known, tokenizer.mask_token_id, *right, end)
-        queries.append(Query(ids, len(known), piece))
+        context_ids = [start, *left, *pieces[:i]]
+        ids = (*context_ids, tokenizer.mask_token_id, *right, end)
+        queries.append(Query(ids, len(context_ids), piece))
     if not queries:
         raise LceError(f"StereoSet item {context!r}", "has an empty candidate", "Correct the file.")
     return queries
