@@ -11,7 +11,7 @@ export TQDM_DISABLE := 1
 export PYTHONNOUSERSITE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: paper test book assignments app browser faults slurm bench lint format lab clean
+.PHONY: paper test notebooks book assignments app browser faults slurm bench lint format lab clean
 
 paper: .venv/ready
 	@$(LCE) run --profile $(PROFILE) --cores $(CORES) $(foreach x,$(SET),--set $(x))
@@ -19,9 +19,14 @@ paper: .venv/ready
 test: .venv/ready lint
 	@$(LCE) run --until first_seed --cores $(CORES)
 	@$(PY) -m pytest -n $(CORES) tests
+	@$(MAKE) --no-print-directory notebooks
+
+notebooks: .venv/ready
+	@$(LCE) run --until first_seed --cores $(CORES)
 	@$(PY) -m pytest -n $(CORES) --dist loadfile $(NBVAL) notebooks/[0-9]*.ipynb
 
 book: .venv/ready
+	@$(PY) docs/house.py
 	@$(PY) docs/book.py build/book build/site
 	@$(PY) docs/links.py build/site
 
