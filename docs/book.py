@@ -14,25 +14,32 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import badges
+import house
 
 from lcelib import report, workflow
 from lcelib.profiles import PROFILES
 from lcelib.workflow import ROOT, Run
 
-FILES = ("CITATION.cff", "LICENSE", "Snakefile", "notebooks/exercises/common_mistakes.toml")
+PROJECT = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "CODE_OF_CONDUCT.md")
+FILES = ("CITATION.cff", "LICENSE", "Snakefile", "notebooks/exercises/common_mistakes.toml", *PROJECT)
 FOLDERS = ("docs", "figures", "benchmarks", "lcelib", "clusters")
 VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
 CHAPTERS = {
     "The paper, step by step": sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")),
-    "How to": [ROOT / f"docs/how_to/{n}.md" for n in (
-        "your_model", "your_bias_specification", "your_cluster", "scores", "numbers_differ",
+    "How to": [ROOT / f"docs/{n}.md" for n in (
+        "notebooks", "checkpoints", "patches", "real_models", "how_to/your_model",
+        "how_to/your_bias_specification", "how_to/your_cluster", "how_to/scores",
+        "how_to/numbers_differ",
     )],
     "In a classroom": [ROOT / "docs/teaching.md"],
     "Reference": [
-        *(ROOT / f"docs/{n}.md" for n in ("claims", "figures", "patch_format", "api")),
+        *(ROOT / f"docs/{n}.md" for n in (
+            "claims", "performance", "reliability", "figures", "patch_format", "api",
+        )),
         ROOT / "lcelib/data/patches/smollm2-gender.md",
     ],
+    "The project": [ROOT / "docs/architecture.md", *(ROOT / n for n in PROJECT)],
 }  # fmt: skip
 MODULES = {
     "The method": ("localization", "editing", "patch", "subnetworks"),
@@ -89,35 +96,6 @@ def pane(state: dict, model: str) -> str:
         else:
             parts.append(str(child.get("value", "")))
     return "<br>".join(parts)
-
-
-def claims_page() -> str:
-    """Every ledger that was published, with thresholds and intervals."""
-    lines = ["# Claims", "", "Thresholds stood in the code before each run; intervals are 95 %."]
-    for path in sorted((ROOT / "figures").rglob("claims.json")):
-        name = "toy" if path.parent.name == "figures" else path.parent.name
-        lines += [
-            "",
-            f"## Profile {name}",
-            "",
-            "| | claim | paper | ours | interval | threshold | verdict |",
-        ]
-        lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
-        for c in json.loads(path.read_text(encoding="utf-8")):
-            interval = "–" if c["interval"] is None else "{:.2f} … {:.2f}".format(*c["interval"])
-            cells = (
-                c["id"],
-                c["claim"],
-                c["paper"],
-                c["ours"],
-                interval,
-                c["threshold"],
-                c["verdict"],
-            )
-            lines.append("| " + " | ".join(str(x).replace("|", "\\|") for x in cells) + " |")
-        table = path.with_name("results.csv").relative_to(ROOT)
-        lines += ["", f"All values: [{table}](../{table})."]
-    return "\n".join(lines) + "\n"
 
 
 def cell_with(call: str) -> tuple[str, str] | None:
@@ -209,8 +187,9 @@ def contents() -> str:
 
 def gather(goal: Path) -> None:
     """Fill the folder."""
+    house.write()
     shutil.rmtree(goal, ignore_errors=True)
-    ignore = shutil.ignore_patterns("__pycache__", "*.pdf", "model", "book.py", "badges.py")
+    ignore = shutil.ignore_patterns("__pycache__", "*.pdf", "model", "book.py", "badges.py", "house.py", "links.py")
     for name in FOLDERS:
         shutil.copytree(ROOT / name, goal / name, ignore=ignore)
     for name in FILES:
@@ -218,7 +197,7 @@ def gather(goal: Path) -> None:
         shutil.copyfile(ROOT / name, goal / name)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (goal / "index.md").write_text(readme + contents(), encoding="utf-8")
-    pages = {"claims": claims_page, "figures": figures_page, "api": api_page}
+    pages = {"figures": figures_page, "api": api_page}
     for name, make in pages.items():
         (goal / f"docs/{name}.md").write_text(make(), encoding="utf-8")
     workflow.ensure(PROFILES["toy"], PROFILES["toy"].seeds[0])

@@ -112,7 +112,7 @@ def stable(text: str) -> str:
 
 
 def publish(settings: Profile) -> None:
-    """Copy results, claims and figures of an unchanged profile to figures/, and into the README."""
+    """Copy results, claims and figures of an unchanged profile to figures/ and into the pages."""
     from lcelib import card, ledger, pretrained
     from lcelib.patchfile import SHIPPED
 
@@ -125,18 +125,19 @@ def publish(settings: Profile) -> None:
         SHIPPED.mkdir(exist_ok=True)
         for path in (run.patch, run.card):
             shutil.copyfile(path, SHIPPED / path.name)
-        ledger.readme_block(ROOT / "README.md", "patch", card.summary(run.patch))
+        ledger.replace_block(ROOT / "docs/patches.md", "patch", card.summary(run.patch))
         for path in (run.patch_table, *run.patch.parent.glob("candidates-*.csv")):
             shutil.copyfile(path, run.published / path.name)
     found, _ = ledger.read(run)
+    heading = f"{settings.name}, {len(settings.seeds)} seeds"
+    ledger.replace_block(ROOT / "docs/claims.md", settings.name, ledger.table(found, heading))
     if settings.grid == "pretrained":
         located = pd.read_csv(run.folder / "located.csv")
-        lines = [" ".join(pretrained.sentences(table(run), located, settings)), ""]
-        lines += ledger.table(found, f"{settings.name}, {len(settings.seeds)} seeds")
-        ledger.readme_block(ROOT / "README.md", settings.name, lines)
+        lines = [" ".join(pretrained.sentences(table(run), located, settings))]
+        for page in ("README.md", "docs/real_models.md"):
+            ledger.replace_block(ROOT / page, settings.name, lines)
     else:
-        heading = f"{settings.name} profile, {len(settings.seeds)} seeds"
-        ledger.readme_block(ROOT / "README.md", "ledger", ledger.table(found, heading))
+        ledger.replace_block(ROOT / "README.md", "verdicts", ledger.verdicts(found, heading))
     (run.folder / "published").write_text(f"{run.published.name}/ holds this run's results\n")
 
 

@@ -52,9 +52,9 @@ def test_a_notebook_runs_alone(environment, tmp_path, name):
         assert content["peak_megabytes"] * 2**20 < BINDER / 2  # two jobs at once
 
 
-def test_the_readmes_lines_apply_a_patch_and_take_it_back(environment, tmp_path):
+def test_the_pages_lines_apply_a_patch_and_take_it_back(environment, tmp_path):
     """Somebody who has the patch, the model and the package needs two lines."""
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").split("<!-- two lines -->")[1]
+    lines = (ROOT / "docs/patches.md").read_text(encoding="utf-8").split("<!-- two lines -->")[1]
     code = lines.split("```python")[1].split("```")[0]
     make = "import numpy as np, lcelib as lce\nfrom lcelib.patch import Change, Patch\n"
     make += "lm = lce.load('toybert')\nname = lce.prunable(lm.model)[0]\n"
