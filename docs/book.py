@@ -21,7 +21,13 @@ from lcelib.profiles import PROFILES
 from lcelib.workflow import ROOT, Run
 
 PROJECT = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "CODE_OF_CONDUCT.md")
-FILES = ("CITATION.cff", "LICENSE", "Snakefile", "notebooks/exercises/common_mistakes.toml", *PROJECT)
+FILES = (
+    "CITATION.cff",
+    "LICENSE",
+    "Snakefile",
+    "notebooks/exercises/common_mistakes.toml",
+    *PROJECT,
+)
 FOLDERS = ("docs", "figures", "benchmarks", "lcelib", "clusters")
 VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
@@ -189,7 +195,9 @@ def gather(goal: Path) -> None:
     """Fill the folder."""
     house.write()
     shutil.rmtree(goal, ignore_errors=True)
-    ignore = shutil.ignore_patterns("__pycache__", "*.pdf", "model", "book.py", "badges.py", "house.py", "links.py")
+    ignore = shutil.ignore_patterns(
+        "__pycache__", "*.pdf", "model", "book.py", "badges.py", "house.py", "links.py"
+    )
     for name in FOLDERS:
         shutil.copytree(ROOT / name, goal / name, ignore=ignore)
     for name in FILES:

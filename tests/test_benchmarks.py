@@ -1,6 +1,7 @@
 """The performance table says what the CSV says."""
 
 import pandas as pd
+
 from benchmarks import report
 
 

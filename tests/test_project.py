@@ -11,7 +11,7 @@ import tomllib
 import pandas as pd
 import pytest
 import typer
-from conftest import ROOT
+from conftest import ROOT, block
 
 from lcelib import cli
 from lcelib.errors import LceError
@@ -324,21 +324,27 @@ def test_the_papers_number_stands_beside_its_own_sparsity_and_k_only():
     assert all("(–)" in cell for cell in cells[2:])
 
 
-def test_the_readmes_ledger_is_the_published_one():
-    text = (ROOT / "README.md").read_text()
-    for claim in json.loads((ROOT / "figures/claims.json").read_text()):
-        line = next(x for x in text.splitlines() if x.startswith(f"| {claim['id']} |"))
-        assert claim["ours"] in line
-        assert f"**{claim['verdict']}**" in line
+def test_the_pages_show_the_published_ledgers():
+    from lcelib import ledger, pretrained
+
+    for name, folder in (("toy", ROOT / "figures"), ("smollm2", ROOT / "figures/smollm2")):
+        claims = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
+        heading = f"{name}, {len(PROFILES[name].seeds)} seeds"
+        assert block("docs/claims.md", name) == ledger.table(claims, heading)
+        if name == "toy":
+            assert block("README.md", "verdicts") == ledger.verdicts(claims, heading)
+    results = pd.read_csv(folder / "results.csv", keep_default_na=False, na_values=[""])
+    located = pd.read_csv(folder / "located.csv")
+    lines = [" ".join(pretrained.sentences(results, located, PROFILES["smollm2"]))]
+    assert block("README.md", "smollm2") == block("docs/real_models.md", "smollm2") == lines
 
 
-def test_every_fault_stands_in_the_readme_with_tests_that_passed():
+def test_every_fault_stands_on_the_page_with_tests_that_passed():
     sys.path.insert(0, str(ROOT / "tests"))
     from reliability import FAULTS
 
-    block = (ROOT / "README.md").read_text().split("<!-- reliability")[1].split("<!-- end of")[0]
-    rows = [line.split(" | ") for line in block.splitlines() if re.match(r"\| \d", line)]
+    lines = block("docs/reliability.md", "reliability")
+    rows = [line.split(" | ") for line in lines if re.match(r"\| \d", line)]
     assert [int(row[0].strip("| ")) for row in rows] == list(FAULTS)
     assert all(re.match(r"[1-9]", row[-1]) for row in rows)
-    assert "failed" not in block
-    assert "error" not in block
+    assert not any("failed" in line or "error" in line for line in lines)

@@ -6,18 +6,17 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, Bag, random_subnetwork
 
 import lcelib
 
 sys.path.insert(0, str(ROOT / "docs"))
 import house
 
-PAGES = [
-    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/architecture.md")
-]
+PAGES = [*sorted(ROOT.glob("[A-Z]*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 LARGEST_README = 120  # lines
 MOVED = "the modules have not been moved to these rooms yet"
 
@@ -109,6 +108,30 @@ def test_the_changelog_has_an_entry_for_unreleased_changes():
 def test_the_readme_is_short():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= LARGEST_README
+
+
+def test_the_readmes_code_runs(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    target, reference = random_subnetwork(rng), random_subnetwork(rng)
+    model = Bag(target)
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names = {"target": target, "reference": reference, "model": model}
+    exec(code, names)
+    located = names["located"]
+    assert located.size
+    for name, parameter in model.named_parameters():
+        differ = np.flatnonzero((parameter.detach() != before[name]).numpy().reshape(-1))
+        assert set(differ) <= set(located.positions.get(name, ()))
+    assert (tmp_path / "change.lce.safetensors").exists()
+
+
+def test_the_table_of_notebooks_is_complete():
+    text = (ROOT / "docs/notebooks.md").read_text(encoding="utf-8")
+    listed = re.findall(r"\(\.\./notebooks/(\d\d_\w+)\.ipynb\)", text)
+    assert listed == sorted(p.stem for p in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
 
 
 def named(page: Path) -> set[str]:
