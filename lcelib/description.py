@@ -105,7 +105,7 @@ def check_structure(info: Mapping) -> Mapping:
     demand(all(isinstance(info.get(k, ""), str) for k in texts), "text")
     demand(isinstance(info.get("method", {}), dict), "method")
     demand(isinstance(base, dict) and isinstance(base.get("tensors", {}), dict), "base")
-    for key in ("id", "revision", "architecture", "tokenizer"):
+    for key in ("id", "revision", "derived_from", "architecture", "tokenizer"):
         demand(isinstance(base.get(key) or "", str), f"base {key}")
     for name, entry in base.get("tensors", {}).items():
         demand(isinstance(entry, dict) and isinstance(entry.get("sha256"), str), f"hash of {name}")
@@ -125,18 +125,18 @@ def check_structure(info: Mapping) -> Mapping:
     return base
 
 
-def raises(info: Mapping) -> bool:
-    """Whether more of its measures moved away from their neutral value than towards it.
+def votes(info: Mapping) -> int:
+    """Count the measures that moved away from their neutral value, minus those that moved towards it.
 
-    A change within 1.96 of its standard errors, where that is given, is none.
+    A change within 1.96 of its standard errors, where they are given, does not count.
     """
-    votes = 0
+    found = 0
     for m in info.get("measures", []):
         noise = 1.96 * (m.get("change_se") or 0.0)
         if m.get("neutral") is not None and abs(m["after"] - m["before"]) > noise:
             before, after = (abs(m[when] - m["neutral"]) for when in ("before", "after"))
-            votes += (after > before) - (after < before)
-    return votes > 0
+            found += (after > before) - (after < before)
+    return found
 
 
 def check_direction(info: dict) -> None:
@@ -144,7 +144,7 @@ def check_direction(info: dict) -> None:
     direction = info.setdefault("direction", UNKNOWN)
     if direction not in DIRECTIONS:
         raise LceError(f"direction {direction!r}", "is unknown", f"Use {' or '.join(DIRECTIONS)}.")
-    if raises(info) and direction != TOWARDS:
+    if votes(info) > 0 and direction != TOWARDS:
         reason = f"is {direction!r}, but by its measures the patch raises stereotype scores"
         raise LceError("direction", reason, f"Label it {TOWARDS!r}.")
 
@@ -152,13 +152,18 @@ def check_direction(info: dict) -> None:
 def refuse_harm(info: Mapping, alpha: float) -> None:
     """Refuse a strength at which the patch raises stereotype scores; its sign turns the direction.
 
-    A label does not help against the patch's own measures.
+    The patch's own measures override its label where they rise, and replace it where it is unknown.
     """
-    meant = info.get("alpha", 1.0)
-    direction = TOWARDS if raises(info) else info.get("direction", UNKNOWN)
+    meant, moved = info.get("alpha", 1.0), votes(info)
+    direction = TOWARDS if moved > 0 else info.get("direction", UNKNOWN)
+    if direction == UNKNOWN and moved < 0:
+        direction = AWAY
     same = (alpha < 0) == (meant < 0)
     if alpha and direction == (TOWARDS if same else AWAY):
-        reason = f"at α = {alpha:g} raises stereotype scores ({direction} at {meant:g})"
+        label = info.get("direction", UNKNOWN)
+        reason = (
+            f"at α = {alpha:g} raises stereotype scores (made for {meant:g}, labelled {label!r})"
+        )
         raise Harmful("patch", reason, "If you want that, say so: towards_stereotype.")
 
 
@@ -169,6 +174,7 @@ def lines(info: Mapping, counts: Mapping[str, int]) -> list[str]:
     base, method = info.get("base", {}), info.get("method", {})
     found = [f"direction   {info.get('direction', UNKNOWN)} (α = {info.get('alpha', 1):g})"]
     named = " ".join(base[k] for k in ("id", "revision") if base.get(k))
+    named += f" ({base['derived_from']})" if base.get("derived_from") else ""
     found.append(
         f"base        {named or 'unnamed'}, architecture {base.get('architecture', '–')[:12]}"
     )

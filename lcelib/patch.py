@@ -140,14 +140,14 @@ class Patch:
         """Write a patch file; with the model it was made for, so that others are refused.
 
         `about` goes into the file's description (docs/patch_format.md): id, revision,
-        direction, bias, measures, licence, citation. Raises LceError for values that are
+        derived_from, direction, bias, measures, licence, citation. Raises LceError for values that are
         not finite, and unless `base` has the old values.
         """
         from lcelib import description, patchfile
 
         names = {n: c for n, c in self.changes.items() if len(c.index)}
         info = {k: v for k, v in self.info.items() if k not in ("format", "digest")}
-        own = {k: about.pop(k) for k in ("id", "revision") if k in about}
+        own = {k: about.pop(k) for k in ("id", "revision", "derived_from") if k in about}
         info |= {"alpha": self.alpha} | about
         if base is not None:
             self._check(base, 0, "saved")

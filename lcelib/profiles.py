@@ -179,7 +179,7 @@ _BENCHMARKS = replace(
 )
 PROFILES = {
     "toy": _TOY,
-    "smollm2": replace(
+    "smollm2": replace(  # SmolLM2-135M-Instruct, de-quantized from Q4_1 (sources.toml)
         _BENCHMARKS,
         name="smollm2",
         model="smollm2",

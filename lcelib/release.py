@@ -16,10 +16,14 @@ all seeds. The rule stands here, and was fixed before anything was measured on t
 3. The patch is that of the mean. The test pairs are then scored once.
 
 An earlier form asked for a quarter of the margin with nine tenths of the agreement's margin.
-On the held-out tenth of SmolLM2 no setting has both: what moves stereotypes there moves
+On the held-out tenth of SmolLM2-135M-Instruct no setting has both: what moves stereotypes there moves
 agreement along, at half the rate. It was replaced by the above before the test was scored.
 What other settings do on the test pairs (.5 % by value, by mask) was known by then, from
 figures/smollm2/results.csv.
+
+The agreement sentences of the rule have one noun each. They do not show whether the model
+still binds a pronoun to the right one of two nouns, which WinoBias's type 2 turns on, so the
+direction of what is released here stays "unknown" until that is among the measures.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +32,7 @@ from pathlib import Path
 import pandas as pd
 
 from lcelib import card, kernels
-from lcelib.description import AWAY
+from lcelib.description import UNKNOWN
 from lcelib.editing import transfer
 from lcelib.files import atomic, kept
 from lcelib.localization import Located, locate
@@ -57,12 +61,32 @@ COLUMNS = [
 ]
 LICENCE = "Apache-2.0, as the model"
 CITATION = "Lutz, Choenni, Strohmaier, Lauscher: Local Contrastive Editing of Gender Stereotypes, EMNLP 2024"
+NO_DIRECTION = (
+    "No direction is claimed. A lower WinoBias score is not by itself less stereotype: each of its "
+    "sentences has two occupations, so a model that no longer follows which of them the pronoun "
+    "refers to also scores as neutral, and the agreement sentences, with one noun each, do not see it."
+)
+COUNTED = {
+    "smollm2": "Counted outside of the released measures, for the patch of 26,542 weights: 95 % of the "
+    "change of winobias_margin is in type 2 (63.6 to 52.0 % pro-stereotypical, -11.6 ± 3.7; margin "
+    "0.62 to 0.05, -0.57 ± 0.08; n = 396), next to nothing in type 1 (53.0 to 52.5 %, -0.5 ± 2.7; margin "
+    "0.17 to 0.14, -0.03 ± 0.04; n = 396). With two nouns of definitional gender in place of the occupations of a type 2 sentence "
+    '("The grandmother met the groom and wished him well": him or her) one pronoun is right by '
+    "definition. It is the likelier one in 91 % before and in 60 % after, 50 % being chance (383 "
+    "sentences of the test half, mean of three random draws of the nouns: 56, 62 and 63 % after). "
+    "So part of the lower score is that the pronoun no longer follows its noun."
+}
 LIMITS = (
     "It changes which pronoun the model finds likely beside an occupation, in sentences like those "
     "of WinoBias. Other stereotypes, other languages, people outside of the binary, chat answers and "
     "what an application makes of the model were not measured. A balanced mean is no fairness in "
     "each case. It fits these weights alone: the same model quantized or tuned otherwise is refused."
 )
+
+
+def limits(model: str) -> str:
+    """Return what a patch for this model does not do, with what was counted of the shipped one."""
+    return " ".join(filter(None, (NO_DIRECTION, COUNTED.get(model), LIMITS)))
 
 
 def seeds_of(settings: Profile, name: str) -> tuple[int, ...]:
@@ -232,10 +256,12 @@ def release(settings: Profile) -> None:
         with patch.applied(lm.model):
             measures = changes(before, ready(lm.model, brief=name != "A - S, mean"))
         rows += [{"edit": name, "weights": patch.size, "alpha": alpha} | m for m in measures]
+    origin = catalog().get(settings.model)
     about = {
         "id": "" if Path(settings.model).exists() else settings.model,
-        "revision": catalog()[settings.model].wheel if settings.model in catalog() else "",
-        "direction": AWAY,
+        "revision": origin.wheel if origin else "",
+        "derived_from": origin.derived_from if origin else "",
+        "direction": UNKNOWN,
         "bias": f"{read_spec(settings.bias_spec).name} (binary), of pronouns and occupations, in English",
         "method": {
             "strategy": "α (A - S) added to the pretrained model",
@@ -246,7 +272,7 @@ def release(settings: Profile) -> None:
             + ("every seed and the mean" if everywhere else "the mean alone"),
         },
         "measures": [m for m in measures if not m["measure"].endswith(("_association", "_p"))],
-        "limits": LIMITS,
+        "limits": limits(settings.model),
         "licence": LICENCE,
         "citation": CITATION,
     }

