@@ -1,22 +1,16 @@
 # The dependency graph of a run, or of all runs of a grid file. `make paper` builds it at
 # the toy profile; `--config profile=… set_FIELD=…` builds any other, `--config grid=FILE`
 # those of a grid. Each job is one call of `lce stage`; paths and their meaning are in
-# lcelib/workflow.py and lcelib/batch.py.
+# lcelib/run/paths.py and lcelib/run/batch.py.
 import shlex
 import sys
 
-from lcelib import batch
-from lcelib.digests import code, inputs
-from lcelib.profiles import profile
-from lcelib.workflow import CHECKOUT, ROOT, Run, notebooks
+from lcelib.run import batch
+from lcelib.run.digests import code, inputs
+from lcelib.run.paths import CHECKOUT, ROOT, Run, notebooks
+from lcelib.run.profiles import profile
 
 LCE = f"{shlex.quote(sys.executable)} -m lcelib.cli"
-# A rule runs again when the profile or the code behind it changed.
-TEXT = ["corpus", "data", "profiles", "sources", "templates", "toybert", "wikipedia", "winobias"]
-TRAIN = [*TEXT, "components", "kernels", "models", "subnetworks", "training"]
-MEASURE = [*TRAIN, "editing", "experiments", "grid", "localization", "measures", "patch", "stages", "strategies"]
-SHOW = ["claims", "checks", "figures", "gaps", "kernels", "ledger", "localization", "pretrained", "pretrained_tables", "statistics"]
-
 if "grid" in config:
     GRID = batch.read(config["grid"])
     RUNS = {f"_{number}": run_ for number, run_ in enumerate(GRID.runs, start=1)}
@@ -71,8 +65,9 @@ for suffix, run_ in RUNS.items():
         f" --set {shlex.quote(f'{key}={value}')}" for key, value in settings.overrides.items()
     )
 
-    def because(*modules, known=f"{settings!r} {inputs(settings)}"):
-        return f"{known} {code(*modules)}"
+    # A rule runs again when the profile, the user's files, or the code that its stage imports changed.
+    def because(*stages, known=f"{settings!r} {inputs(settings)}"):
+        return f"{known} {code(*stages)}"
 
     rule:
         name: f"first_seed{suffix}"
@@ -81,13 +76,13 @@ for suffix, run_ in RUNS.items():
     rule:
         name: f"corpus{suffix}"
         output: run_.corpus
-        params: because(*TEXT), args=args
+        params: because("corpus"), args=args
         shell: "{LCE} stage corpus {params.args}"
 
     rule:
         name: f"probes{suffix}"
         output: run_.probes
-        params: because(*TEXT), args=args
+        params: because("probes"), args=args
         shell: "{LCE} stage probes {params.args}"
 
     for condition in settings.conditions:
@@ -95,7 +90,7 @@ for suffix, run_ in RUNS.items():
             name: f"subnetworks_{condition}{suffix}"
             input: run_.corpus
             output: run_.subnetworks("{seed}", condition)
-            params: because(*TRAIN), args=args, condition=condition
+            params: because("subnetworks"), args=args, condition=condition
             priority: 2
             threads: settings.threads
             shell: "{LCE} stage subnetworks {params.args} --seed {wildcards.seed} --of {params.condition}"
@@ -104,7 +99,7 @@ for suffix, run_ in RUNS.items():
         name: f"measure{suffix}"
         input: run_.corpus, run_.probes, to_measure(run_)
         output: run_.folder / "measured" / "seed{seed}-{target}.csv"
-        params: because(*MEASURE), args=args
+        params: because("measure"), args=args
         priority: 1
         threads: settings.threads
         shell: "{LCE} stage measure {params.args} --seed {wildcards.seed} --of {wildcards.target}"
@@ -113,14 +108,14 @@ for suffix, run_ in RUNS.items():
         name: f"results{suffix}"
         input: [run_.measured(s, t) for s in settings.seeds for t in settings.targets]
         output: run_.results
-        params: args=args
+        params: because("results"), args=args
         shell: "{LCE} stage results {params.args}"
 
     rule:
         name: f"glue{suffix}"
         input: subnetworks(run_, settings.seeds[:1])
         output: run_.glue
-        params: because(*MEASURE, "glue", "understanding"), args=args
+        params: because("glue"), args=args
         threads: settings.threads
         shell: "{LCE} stage glue {params.args}"
 
@@ -128,28 +123,28 @@ for suffix, run_ in RUNS.items():
         name: f"claims{suffix}"
         input: run_.results, subnetworks(run_, settings.seeds)
         output: run_.claims, run_.folder / "checks.json", run_.folder / "located.csv"
-        params: because(*SHOW), args=args
+        params: because("claims"), args=args
         shell: "{LCE} stage claims {params.args}"
 
     rule:
         name: f"figures{suffix}"
         input: run_.results, run_.folder / "located.csv", run_.claims, [run_.glue] if settings.glue else []
         output: run_.figures / "manifest.json"
-        params: because(*SHOW), args=args
+        params: because("figures"), args=args
         shell: "{LCE} stage figures {params.args}"
 
     rule:
         name: f"notebook{suffix}"
         input: ROOT / "notebooks" / "{notebook}.ipynb", run_.results, run_.claims
         output: run_.folder / "notebooks" / "seed{seed}" / "{notebook}.ipynb"
-        params: because(*MEASURE, *SHOW, "notebook", "report", "widgets"), args=args
+        params: because(), args=args
         shell: "{LCE} stage notebook {params.args} --seed {wildcards.seed} --of {wildcards.notebook}"
 
     rule:
         name: f"candidates{suffix}"
         input: run_.corpus, run_.probes, subnetworks(run_, settings.seeds)
         output: run_.candidates("{contrast}")
-        params: because(*MEASURE, "release"), args=args
+        params: because("candidates"), args=args
         threads: settings.threads
         shell: "{LCE} stage candidates {params.args} --of {wildcards.contrast}"
 
@@ -157,7 +152,7 @@ for suffix, run_ in RUNS.items():
         name: f"release{suffix}"
         input: [run_.candidates(c) for c in settings.contrasts]
         output: run_.patch_table
-        params: because(*MEASURE, "release", "card", "description", "patchfile"), args=args
+        params: because("release"), args=args
         threads: settings.threads
         shell: "{LCE} stage release {params.args}"
 
@@ -165,7 +160,7 @@ for suffix, run_ in RUNS.items():
         name: f"app{suffix}"
         input: run_.corpus, run_.probes, subnetworks(run_, settings.seeds[:1])
         output: run_.curves
-        params: because(*MEASURE, "app"), args=args, seed=settings.seeds[0]
+        params: because("app"), args=args, seed=settings.seeds[0]
         threads: settings.threads
         shell: "{LCE} stage app {params.args} --seed {params.seed}"
 
@@ -173,7 +168,7 @@ for suffix, run_ in RUNS.items():
         name: f"publish{suffix}"
         input: run_.results, run_.claims, run_.figures / "manifest.json", [run_.patch_table] if settings.grid == "pretrained" else []
         output: run_.folder / "published"
-        params: args=args
+        params: because("publish"), args=args
         shell: "{LCE} stage publish {params.args}"
 
 
@@ -181,11 +176,11 @@ if GRID:
     rule combine:
         input: GRID.path, [run_.results for run_ in RUNS.values()]
         output: GRID.results
-        params: code("batch"), grid=shlex.quote(str(GRID.path))
+        params: code("combine"), grid=shlex.quote(str(GRID.path))
         shell: "{LCE} stage combine --grid {params.grid}"
 
     rule report:
         input: GRID.results, [shown(run_) for run_ in RUNS.values()]
         output: GRID.report
-        params: code("batch", "batch_report"), grid=shlex.quote(str(GRID.path))
+        params: code("report"), grid=shlex.quote(str(GRID.path))
         shell: "{LCE} stage report --grid {params.grid}"

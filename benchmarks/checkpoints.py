@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from benchmarks.measure import private_memory
-from lcelib import checkpoint
+from lcelib.checkpoints import reading as checkpoint
 
 MERGEKIT = "mergekit==0.1.5"
 SHARE = 0.005

@@ -8,7 +8,8 @@ from torch.nn.utils import prune
 
 from benchmarks.measure import compare
 from lcelib import kernels
-from lcelib.patch import Change, Patch
+from lcelib.patches.algebra import Change
+from lcelib.patches.patch import Patch
 
 BERT_BASE = [s for _ in range(12) for s in [(768, 768)] * 4 + [(3072, 768), (768, 3072)]]
 LLAMA_7B = [s for _ in range(32) for s in [(4096, 4096)] * 4 + [(11008, 4096)] * 3]

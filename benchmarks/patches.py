@@ -12,8 +12,10 @@ from safetensors.torch import save_file
 
 from benchmarks.kernels import BERT_BASE, SHARE, Weights
 from benchmarks.measure import clock, extra_memory
-from lcelib import rewriting
-from lcelib.patch import Change, Patch, bits
+from lcelib.patches.algebra import Change
+from lcelib.patches.patch import Patch
+from lcelib.streaming import patching
+from lcelib.tensors import bits
 
 MLP = [(8192, 2048)] * 2 + [(2048, 8192)]
 ONE_BILLION = [s for _ in range(16) for s in [(2048, 2048)] * 2 + [(512, 2048)] * 2 + MLP]
@@ -67,7 +69,7 @@ def file_to_file(folder: Path, file: Path, repeats: int = 5) -> tuple[list, list
         for own, work in zip(
             times,
             (
-                lambda goal: rewriting.apply(folder, file, goal),
+                lambda goal: patching.apply(folder, file, goal),
                 lambda goal: copy_to_disk(folder, goal),
             ),
             strict=True,

@@ -16,9 +16,10 @@ from pathlib import Path
 import badges
 import house
 
-from lcelib import report, workflow
-from lcelib.profiles import PROFILES
-from lcelib.workflow import ROOT, Run
+from lcelib.paper.stages.notebook import run as execute
+from lcelib.run import snakemake
+from lcelib.run.paths import ROOT, Run
+from lcelib.run.profiles import PROFILES
 
 PROJECT = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "CODE_OF_CONDUCT.md")
 FILES = (
@@ -48,19 +49,34 @@ CHAPTERS = {
     "The project": [ROOT / "docs/architecture.md", *(ROOT / n for n in PROJECT)],
 }  # fmt: skip
 MODULES = {
-    "The method": ("localization", "editing", "patch", "subnetworks"),
-    "From texts to models": ("corpus", "templates", "wikipedia", "models", "training"),
-    "Measures": (
-        "measures.scoring", "measures.weat", "measures.stereoset", "measures.crows",
-        "measures.perplexity", "glue",
+    "The method": (
+        "localization", "strategies", "editing", "patches.patch", "patches.algebra", "subnetworks",
     ),
-    "Files larger than memory": ("checkpoint", "writing", "streaming", "rewriting"),
+    "From texts to models": (
+        "corpus.specification", "corpus.augmentation", "corpus.texts", "corpus.templates",
+        "corpus.wikipedia", "models", "training",
+    ),
+    "Measures": (
+        "measures.scoring", "measures.suite", "measures.registry", "measures.weat",
+        "measures.stereoset", "measures.crows", "measures.perplexity", "measures.glue",
+    ),
+    "Files larger than memory": (
+        "checkpoints.reading", "checkpoints.writing", "streaming.localization",
+        "streaming.editing", "streaming.patching",
+    ),
     "Patches": (
-        "patchfile", "description", "composition", "card", "hub", "adapters", "release",
+        "patches.format", "patches.positions", "patches.reading", "patches.base",
+        "patches.direction", "patches.schema", "patches.card", "patches.hub", "patches.peft",
     ),
     "Kernels": ("kernels",),
-    "What a run shows": ("grid", "experiments", "gaps", "statistics", "claims", "pretrained"),
-    "Running it": ("profiles", "batch", "records", "workflow", "digests", "notebook", "widgets", "errors"),
+    "What a run shows": (
+        "paper.grid", "paper.experiments", "paper.results", "paper.statistics", "paper.claims",
+        "paper.pretrained", "paper.release",
+    ),
+    "Running it": (
+        "run.profiles", "run.paths", "run.snakemake", "run.batch", "run.provenance",
+        "run.digests", "notebook.session", "notebook.widgets", "errors",
+    ),
 }  # fmt: skip
 
 
@@ -71,7 +87,7 @@ def executed(path: Path) -> Path:
     made = Run(settings).notebook(path.stem, settings.seeds[0])
     if not made.exists() or made.stat().st_mtime < path.stat().st_mtime:
         print(f"executing {path.stem} …", flush=True)
-        report.notebook(settings, settings.seeds[0], path.stem)
+        execute(settings, settings.seeds[0], path.stem)
     return made
 
 
@@ -208,7 +224,7 @@ def gather(goal: Path) -> None:
     pages = {"figures": figures_page, "api": api_page}
     for name, make in pages.items():
         (goal / f"docs/{name}.md").write_text(make(), encoding="utf-8")
-    workflow.ensure(PROFILES["toy"], PROFILES["toy"].seeds[0])
+    snakemake.ensure(PROFILES["toy"], PROFILES["toy"].seeds[0])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for path in pool.map(executed, CHAPTERS["The paper, step by step"]):
             notebook = static(json.loads(path.read_text(encoding="utf-8")))

@@ -2,7 +2,7 @@
 
 import re
 
-from lcelib.profiles import DATA
+from lcelib.files import DATA
 
 project = "lcelib"
 author = "The lcelib authors"

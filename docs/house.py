@@ -5,11 +5,14 @@ import counts, those inside functions too; a room stands above everything it imp
 that follow from other arrows are left out, and `<desc>` holds the whole graph as JSON.
 """
 
-import ast
 import itertools
 import json
+from collections import Counter
+from graphlib import TopologicalSorter
 from html import escape
 from pathlib import Path
+
+from lcelib.run import digests
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "_static" / "house.svg"
@@ -19,76 +22,32 @@ SWEEPS = 24
 Graph = dict[str, list[str]]
 
 
-def modules(package: Path) -> dict[str, list[Path]]:
-    """Map each room to its source files."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted(package.rglob("*.py")):
-        room = path.relative_to(package).parts[0].removesuffix(".py")
-        if room != "__init__":  # the public names, loaded on first use
-            found.setdefault(room, []).append(path)
-    return found
+def room(module: str) -> str:
+    """Return the room of a module; empty for the package itself."""
+    return module.partition(".")[2].partition(".")[0]
 
 
-def imported(path: Path, package: Path) -> set[str]:
-    """Return the dotted names below the package that a file imports, at any depth."""
-    names: set[str] = set()
-    here = path.relative_to(package.parent).with_suffix("").parts
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            parent = ".".join(here[: -node.level]) if node.level else ""
-            source = ".".join(filter(None, (parent, node.module)))
-            names |= {f"{source}.{alias.name}" for alias in node.names}
-    prefix = f"{package.name}."
-    return {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
-
-
-def graph(package: Path = ROOT / "lcelib") -> Graph:
+def graph() -> Graph:
     """Return the rooms that each room imports, both sorted."""
-    rooms = modules(package)
-    found = {}
-    for room, paths in rooms.items():
-        names = {n.partition(".")[0] for path in paths for n in imported(path, package)}
-        found[room] = sorted((names & rooms.keys()) - {room})
-    return found
+    found: dict[str, set[str]] = {}
+    for module in filter(room, digests.modules()):
+        found.setdefault(room(module), set()).update(map(room, digests.imports(module)))
+    return {name: sorted(found[name] - {name, ""}) for name in sorted(found)}
 
 
 def reachable(edges: Graph) -> dict[str, set[str]]:
     """Return everything that each room imports, directly or through others."""
     found: dict[str, set[str]] = {}
-    for room in edges:
-        seen, stack = set(), list(edges[room])
-        while stack:
-            if (name := stack.pop()) not in seen:
-                seen.add(name)
-                stack += edges[name]
-        found[room] = seen
+    for name in TopologicalSorter(edges).static_order():
+        found[name] = set(edges[name]).union(*(found[other] for other in edges[name]))
     return found
 
 
-def cycles(edges: Graph) -> list[list[str]]:
-    """Return the groups of rooms that import each other; empty for a sound house."""
-    below = reachable(edges)
-    groups = {tuple(sorted(m for m in below[n] if n in below[m])) for n in edges if n in below[n]}
-    return [list(group) for group in sorted(groups)]
-
-
 def levels(edges: Graph) -> dict[str, int]:
-    """Return the longest path down from each room; rooms of one cycle share a level."""
-    below = reachable(edges)
+    """Return the longest path down from each room. Raises CycleError if there is a cycle."""
     found: dict[str, int] = {}
-
-    def level(room: str) -> int:
-        if room not in found:
-            circle = {room} | {n for n in below[room] if room in below[n]}
-            outside = {n for member in circle for n in edges[member]} - circle
-            height = 1 + max(map(level, outside), default=-1)
-            found.update(dict.fromkeys(circle, height))
-        return found[room]
-
-    for room in edges:
-        level(room)
+    for name in TopologicalSorter(edges).static_order():
+        found[name] = 1 + max((found[other] for other in edges[name]), default=-1)
     return found
 
 
@@ -96,10 +55,10 @@ def drawn(edges: Graph) -> list[tuple[str, str]]:
     """Return the imports that no longer path implies (the transitive reduction)."""
     below = reachable(edges)
     return [
-        (room, name)
-        for room, names in edges.items()
-        for name in names
-        if not any(name in below[other] and room not in below[other] for other in names)
+        (upper, lower)
+        for upper, names in edges.items()
+        for lower in names
+        if not any(lower in below[other] for other in names)
     ]
 
 
@@ -192,22 +151,22 @@ def svg(edges: Graph, files: dict[str, int]) -> str:
         points.append((x[chain[-1]], rows[height[chain[-1]]]))
         lines.append(f'<path d="{curve(points)}" marker-end="url(#tip)"/>')
     lines.append('</g>\n<g text-anchor="middle">')
-    for room in edges:
-        y, size = rows[height[room]], width(room)
-        fill, edge = ("#fff1dc", "#c77700") if room in COMPANION else ("#e6f1fb", "#0072b2")
-        count = "1 file" if files[room] == 1 else f"{files[room]} files"
+    for name in edges:
+        y, size = rows[height[name]], width(name)
+        fill, edge = ("#fff1dc", "#c77700") if name in COMPANION else ("#e6f1fb", "#0072b2")
+        count = "1 file" if files[name] == 1 else f"{files[name]} files"
         lines += [
-            f'<rect x="{x[room] - size / 2:.1f}" y="{y}" width="{size:.1f}" height="{BOX}" rx="6" '
+            f'<rect x="{x[name] - size / 2:.1f}" y="{y}" width="{size:.1f}" height="{BOX}" rx="6" '
             f'fill="{fill}" stroke="{edge}"/>',
-            f'<text x="{x[room]:.1f}" y="{y + 20}" font-size="14" fill="#111111">{room}</text>',
-            f'<text x="{x[room]:.1f}" y="{y + 35}" font-size="10" fill="#555555">{count}</text>',
+            f'<text x="{x[name]:.1f}" y="{y + 20}" font-size="14" fill="#111111">{name}</text>',
+            f'<text x="{x[name]:.1f}" y="{y + 35}" font-size="10" fill="#555555">{count}</text>',
         ]
     return "\n".join([*lines, "</g>\n</svg>"]) + "\n"
 
 
-def picture(package: Path = ROOT / "lcelib") -> str:
-    """Return the map of a package as SVG."""
-    return svg(graph(package), {room: len(paths) for room, paths in modules(package).items()})
+def picture() -> str:
+    """Return the map of the package as SVG."""
+    return svg(graph(), Counter(map(room, digests.modules())))
 
 
 def write() -> None:
@@ -220,5 +179,5 @@ def write() -> None:
 if __name__ == "__main__":
     write()
     rooms = graph()
-    print(f"{PICTURE}: {len(rooms)} rooms, {sum(map(len, rooms.values()))} imports, "
-          f"{max(levels(rooms).values()) + 1} levels, cycles: {cycles(rooms) or 'none'}")  # fmt: skip
+    imports = sum(map(len, rooms.values()))
+    print(f"{len(rooms)} rooms on {max(levels(rooms).values()) + 1} levels, {imports} imports")

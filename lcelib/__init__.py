@@ -10,21 +10,21 @@ Names are loaded when they are used, so that `import lcelib` costs nothing.
 from importlib import import_module
 
 _WHERE = {
-    "BiasSpec": "corpus",
+    "BiasSpec": "corpus.specification",
     "LanguageModel": "models",
     "LceError": "errors",
     "Located": "localization",
-    "Patch": "patch",
+    "Patch": "patches.patch",
     "Subnetwork": "subnetworks",
-    "augment": "corpus",
-    "build_corpus": "corpus",
+    "augment": "corpus.augmentation",
+    "build_corpus": "corpus.augmentation",
     "edit": "editing",
     "transfer": "editing",
     "load": "models",
     "locate": "localization",
-    "profile": "profiles",
+    "profile": "run.profiles",
     "prunable": "models",
-    "read_spec": "corpus",
+    "read_spec": "corpus.specification",
 }
 __all__ = sorted(_WHERE)
 __version__ = "0.1.0"

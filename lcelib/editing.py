@@ -3,7 +3,8 @@
 import numpy as np
 
 from lcelib.localization import Located, check_pair
-from lcelib.patch import Change, Patch
+from lcelib.patches.algebra import Change
+from lcelib.patches.patch import Patch
 from lcelib.strategies import check_strategy
 from lcelib.subnetworks import Subnetwork
 

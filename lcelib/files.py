@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+DATA = Path(__file__).parent / "data"
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lcelib import kernels
-from lcelib.components import component
 from lcelib.errors import LceError, Unfit
 from lcelib.subnetworks import Subnetwork, check_names
+from lcelib.tensors import component
 
 MAGNITUDE_BINS = 10
 

@@ -54,7 +54,7 @@ def load(source: str | Path) -> LanguageModel:
     logging.disable_progress_bar()
     place = TOYBERT if str(source) == "toybert" else source
     if str(source) == "smollm2":
-        from lcelib.conversion import smollm2
+        from lcelib.data.conversion import smollm2
 
         place = smollm2()
     try:

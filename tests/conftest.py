@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from lcelib import kernels, stages
+from lcelib import kernels
 from lcelib.models import load
+from lcelib.paper import preflight, stages
 from lcelib.subnetworks import Subnetwork
 
 torch.set_num_threads(1)
@@ -76,16 +77,16 @@ def fresh_toy():
 
 def run_stages(settings) -> None:
     """The graph's stages from the texts to the results table, one after the other."""
-    stages.check_inputs(settings)
-    stages.corpus(settings)
-    stages.probes(settings)
+    preflight.check_inputs(settings)
+    for stage in ("corpus", "probes"):
+        stages.find(stage)(settings)
     for seed in settings.seeds:
         for condition in settings.conditions:
-            stages.subnetworks(settings, seed, condition)
+            stages.find("subnetworks")(settings, seed, condition)
     for seed in settings.seeds:
         for target in settings.targets:
-            stages.measure(settings, seed, target)
-    stages.results(settings)
+            stages.find("measure")(settings, seed, target)
+    stages.find("results")(settings)
 
 
 def random_subnetwork(rng, shapes=((3, 5), (4, 4), (1, 1)), sparsity=0.3, exact=True) -> Subnetwork:

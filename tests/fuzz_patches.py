@@ -17,7 +17,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["lcelib.patchfile"]):
-    from lcelib import patchfile
+    from lcelib.patches import format as patchfile
+    from lcelib.patches import reading
 
 from lcelib.errors import LceError
 
@@ -75,7 +76,7 @@ def one_input(content: bytes) -> None:
         content = built(atheris.FuzzedDataProvider(content[len(BUILD) :]))
     FILE.write_bytes(with_digest(content))
     try:
-        arrays, _ = patchfile.read(FILE)
+        arrays, _ = reading.read(FILE)
     except LceError:
         return
     for index, *values in arrays.values():

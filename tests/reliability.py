@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from lcelib.ledger import replace_block
+from lcelib.paper.ledger import replace_block
 
 ROOT = Path(__file__).resolve().parent.parent
 FAULTS = {

@@ -6,10 +6,10 @@ from test_kinds import SIZES
 from test_patches import random_patch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
-from lcelib.adapters import export_shira
 from lcelib.errors import LceError
 from lcelib.models import prunable
-from lcelib.patch import Patch
+from lcelib.patches.patch import Patch
+from lcelib.patches.peft import export_shira
 
 peft = pytest.importorskip("peft", reason="the package peft is not installed")
 IDS = torch.arange(12).view(1, -1)

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from lcelib import batch, digests, profiles
 from lcelib.errors import LceError
-from lcelib.profiles import DATA, profile
+from lcelib.files import DATA
+from lcelib.paper import stages
+from lcelib.run import batch, digests, profiles
+from lcelib.run.profiles import profile
 
 SHORT = 'steps = 4\nmax_pairs = 120\nsparsities = [0.3]\ngrid = "short"\n'
 
@@ -90,7 +92,7 @@ def test_tables_of_two_runs_in_one(tmp_path, monkeypatch):
     for run, value in zip(grid.runs, (1, 2), strict=True):
         run.results.parent.mkdir(parents=True)
         run.results.write_text(f"seed,value\n0,{value}\n")
-    batch.combine(grid)
+    stages.find("combine")(grid)
     names = [run.folder.name for run in grid.runs]
     lines = ["run,folder,bias,change,seed,value"]
     lines += [f"toy-a,{names[0]},default,a,0,1", f"toy-b,{names[1]},default,b,0,2"]

@@ -14,7 +14,7 @@ import links
 
 def test_a_control_becomes_what_its_pane_shows():
     """The values of slider and list, and the pane's HTML, stand in place of the widget."""
-    from lcelib import widgets as w
+    from lcelib.notebook import widgets as w
 
     box = w.explore(
         lambda alpha, by: f"<b>{by} at {alpha}</b>",

@@ -30,11 +30,15 @@ from transformers import (
     RobertaConfig,
 )
 
-from lcelib import checkpoint, kernels, models, patchfile, rewriting, streaming, writing
+from lcelib import kernels, models
+from lcelib.checkpoints import reading as checkpoint
+from lcelib.checkpoints import writing
 from lcelib.editing import edit
 from lcelib.errors import LceError
 from lcelib.localization import locate
-from lcelib.streaming import Localization
+from lcelib.patches import reading
+from lcelib.streaming import editing, localization, patching
+from lcelib.streaming.localization import Localization
 from lcelib.subnetworks import Subnetwork, parameters
 
 SMALL = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 90}
@@ -109,11 +113,11 @@ def test_value_based_localization_is_that_of_memory(kind, how, tmp_path, monkeyp
     if how.get("per_tensor"):
         k = {n: int(0.05 * s) for n, s in sizes.items()}
     wanted = kernels.top_k_difference({n: a[n] for n in names}, b, k)
-    for limit in (streaming.IN_MEMORY, 0):  # held, and found again in a second pass
-        monkeypatch.setattr(streaming, "IN_MEMORY", limit)
+    for limit in (localization.IN_MEMORY, 0):  # held, and found again in a second pass
+        monkeypatch.setattr(localization, "IN_MEMORY", limit)
         output = tmp_path / f"located-{limit}"
-        found = streaming.locate(tmp_path / "a", tmp_path / "b", Localization(**how), output)
-        arrays, _ = patchfile.read(output)
+        found = localization.locate(tmp_path / "a", tmp_path / "b", Localization(**how), output)
+        arrays, _ = reading.read(output)
         assert found.located == {n: len(p) for n, p in wanted.items()}
         assert all((arrays[n][0] == p).all() for n, p in wanted.items() if len(p))
 
@@ -127,13 +131,13 @@ def test_a_written_checkpoint_differs_in_the_located_weights_alone(
     pair_of_models(tmp_path, "llama", dtype, shards)
     a, b, out = (tmp_path / n for n in ("a", "b", "out"))
     positions, patch = tmp_path / "located", tmp_path / "patch"
-    streaming.locate(a, b, Localization(k=200), positions)
+    localization.locate(a, b, Localization(k=200), positions)
     how = Localization(by="file", file=positions)
-    found = rewriting.edit(a, b, how, strategy, alpha, out, patch)
+    found = editing.edit(a, b, how, strategy, alpha, out, patch)
     assert found.count == 200
     before, reference, after = tensors(a), tensors(b), tensors(out)
     expected = {n: t.clone() for n, t in before.items()}
-    for name, (index, *_) in patchfile.read(positions)[0].items():
+    for name, (index, *_) in reading.read(positions)[0].items():
         flat, where = expected[name].view(-1), torch.from_numpy(index.astype(np.int64))
         old, new = flat[where].float(), reference[name].view(-1)[where].float()
         step = torch.tensor(float(alpha)) * (new - old)
@@ -151,9 +155,9 @@ def test_a_written_checkpoint_differs_in_the_located_weights_alone(
     )
     assert {p.name for p in out.iterdir()} == {p.name for p in a.iterdir()}
     AutoModelForCausalLM.from_pretrained(out)  # transformers reads it
-    rewriting.apply(a, patch, tmp_path / "applied")
+    patching.apply(a, patch, tmp_path / "applied")
     assert same(tensors(tmp_path / "applied"), after)
-    rewriting.apply(out, patch, tmp_path / "reverted", revert=True)
+    patching.apply(out, patch, tmp_path / "reverted", revert=True)
     assert same(tensors(tmp_path / "reverted"), before)
 
 
@@ -172,7 +176,7 @@ def test_mask_based_edits_of_pruned_checkpoints_are_those_of_subnetworks(strateg
         model.save_pretrained(tmp_path / name)
     patch = edit(*networks, locate(*networks, by="mask"), strategy, alpha, parameters(base))
     patch.apply(target)
-    found = rewriting.edit(
+    found = editing.edit(
         tmp_path / "pruned a", tmp_path / "pruned b", Localization(by="mask"), strategy, alpha,
         tmp_path / "out", base=tmp_path / "base",
     )  # fmt: skip
@@ -192,10 +196,12 @@ def test_one_shot_masks_of_dense_checkpoints(tmp_path):
         theta = parameters(model)
         k = round(0.1 * sum(theta[n].size for n in names))
         masks.append(kernels.prune_masks({n: theta[n] for n in names}, k))
-    found = streaming.locate(tmp_path / "a", tmp_path / "b", Localization(by="mask", sparsity=0.1))
+    found = localization.locate(
+        tmp_path / "a", tmp_path / "b", Localization(by="mask", sparsity=0.1)
+    )
     assert found.located == kernels.xor_count(*masks)
     with pytest.raises(LceError, match="no pruned weights"):
-        streaming.locate(tmp_path / "a", tmp_path / "b", Localization(by="mask"))
+        localization.locate(tmp_path / "a", tmp_path / "b", Localization(by="mask"))
 
 
 def test_uninformed_positions_have_the_size_and_repeat(tmp_path):
@@ -203,43 +209,43 @@ def test_uninformed_positions_have_the_size_and_repeat(tmp_path):
     a, b = tmp_path / "a", tmp_path / "b"
     files = [tmp_path / f"u{i}" for i in range(3)]
     for file, seed in zip(files, (0, 0, 1), strict=True):
-        found = streaming.locate(a, b, Localization(by="uninformed", k=500, seed=seed), file)
+        found = localization.locate(a, b, Localization(by="uninformed", k=500, seed=seed), file)
         assert found.count == 500
     assert files[0].read_bytes() == files[1].read_bytes()
-    one, other = (patchfile.read(f)[0] for f in (files[0], files[2]))
+    one, other = (reading.read(f)[0] for f in (files[0], files[2]))
     assert any(not np.array_equal(one[n][0], other.get(n, (None,))[0]) for n in one)
 
 
 def test_tensors_are_chosen_by_pattern(tmp_path):
     pair_of_models(tmp_path, "llama")
     a, b = tmp_path / "a", tmp_path / "b"
-    some = streaming.locate(a, b, Localization(tensors=("*.mlp.*", "model.embed_tokens.weight")))
+    some = localization.locate(a, b, Localization(tensors=("*.mlp.*", "model.embed_tokens.weight")))
     assert {n.split(".")[-2] for n in some.sizes} == {
         "down_proj", "gate_proj", "up_proj", "embed_tokens"
     }  # fmt: skip
-    everything = streaming.locate(a, b, Localization(tensors=("*",)))
+    everything = localization.locate(a, b, Localization(tensors=("*",)))
     assert set(everything.sizes) == set(tensors(a))
     with pytest.raises(LceError, match=r"matches nothing_like_this \("):
-        streaming.locate(a, b, Localization(tensors=("nothing_like_this",)))
+        localization.locate(a, b, Localization(tensors=("nothing_like_this",)))
 
 
 @pytest.mark.faults(16)
 def test_a_patch_is_refused_by_another_model_and_twice(tmp_path):
     pair_of_models(tmp_path)
     a, b, out, patch = (tmp_path / n for n in ("a", "b", "out", "patch"))
-    rewriting.edit(a, b, Localization(k=50), "EP", 2, out, patch)
+    editing.edit(a, b, Localization(k=50), "EP", 2, out, patch)
     for source, revert, says in (
         (b, False, r"are not what .* expects"),
         (out, False, "already"),
         (a, True, "does not have"),
     ):
         with pytest.raises(LceError, match=says):
-            rewriting.apply(source, patch, tmp_path / "never", revert=revert)
+            patching.apply(source, patch, tmp_path / "never", revert=revert)
     assert not (tmp_path / "never").exists()
     located = tmp_path / "located"
-    streaming.locate(a, b, Localization(k=50), located)
+    localization.locate(a, b, Localization(k=50), located)
     with pytest.raises(LceError, match="positions without values"):
-        rewriting.apply(a, located, tmp_path / "never")
+        patching.apply(a, located, tmp_path / "never")
 
 
 def break_shard(folder, kind):
@@ -286,7 +292,7 @@ def test_what_does_not_fit_is_refused_by_name_and_nothing_is_written(kind, how, 
     says = break_shard(tmp_path / "b", kind)
     before = sorted(tmp_path.iterdir())
     with pytest.raises(LceError, match=says) as caught:
-        rewriting.edit(tmp_path / "a", tmp_path / "b", how, "IP", 1, tmp_path / "out")
+        editing.edit(tmp_path / "a", tmp_path / "b", how, "IP", 1, tmp_path / "out")
     assert len(str(caught.value).splitlines()) <= 3
     assert sorted(tmp_path.iterdir()) == before
 
@@ -301,9 +307,9 @@ def test_models_with_other_tokenizers_are_refused(tmp_path):
     vocab = content["model"]["vocab"]
     vocab["she"], vocab["he"] = vocab["he"], vocab["she"]
     file.write_text(json.dumps(content))
-    streaming.locate(folders[0], folders[0], Localization("value", k=5))
+    localization.locate(folders[0], folders[0], Localization("value", k=5))
     with pytest.raises(LceError, match=r"2 tokens have another id .* 'he' has"):
-        streaming.locate(*folders, Localization("value", k=5))
+        localization.locate(*folders, Localization("value", k=5))
 
 
 @pytest.mark.faults(12)
@@ -311,7 +317,7 @@ def test_models_of_other_architecture_are_refused(tmp_path):
     pair_of_models(tmp_path, "llama")
     random_model("bert").save_pretrained(tmp_path / "c")
     with pytest.raises(LceError, match=r"tensor names differ from .*a: bert\.encoder"):
-        streaming.locate(tmp_path / "a", tmp_path / "c", Localization())
+        localization.locate(tmp_path / "a", tmp_path / "c", Localization())
 
 
 @pytest.mark.faults(6)
@@ -332,7 +338,7 @@ def test_an_index_that_is_broken_or_points_elsewhere_is_refused(index, says, tmp
 def test_an_existing_folder_is_not_touched(tmp_path):
     pair_of_models(tmp_path)
     with pytest.raises(LceError, match="exists already"):
-        rewriting.edit(tmp_path / "a", tmp_path / "b", Localization(), "IP", 1, tmp_path / "a")
+        editing.edit(tmp_path / "a", tmp_path / "b", Localization(), "IP", 1, tmp_path / "a")
 
 
 def big_pair(tmp_path, megabytes, shards=2):
@@ -394,7 +400,7 @@ def test_a_full_disk_is_refused_before_and_named_in_the_middle(tmp_path, monkeyp
         usage = writing.shutil.disk_usage(tmp_path)._replace(free=1000)
         patch.setattr(writing.shutil, "disk_usage", lambda _: usage)
         with pytest.raises(LceError, match=r"needs 8\.0 MB, the disk has 0\.0 MB free"):
-            rewriting.edit(a, b, Localization(), "IP", 1, tmp_path / "out")
+            editing.edit(a, b, Localization(), "IP", 1, tmp_path / "out")
     process = start_edit(
         a, b, tmp_path / "out",
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)),
@@ -423,11 +429,11 @@ def test_a_bit_that_the_disk_turned_is_noticed_before_the_folder_gets_its_name(
 
     monkeypatch.setattr(writing.os, "preadv", turned)
     with pytest.raises(LceError, match="were changed, not"):
-        rewriting.edit(a, b, Localization(k=0.001), "IP", 1, tmp_path / "out")
+        editing.edit(a, b, Localization(k=0.001), "IP", 1, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert same(tensors(a), before)
     monkeypatch.undo()
-    rewriting.edit(a, b, Localization(k=0.001), "IP", 1, tmp_path / "out")
+    editing.edit(a, b, Localization(k=0.001), "IP", 1, tmp_path / "out")
 
 
 @pytest.mark.faults(5)
@@ -442,9 +448,9 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch):
         usage = writing.shutil.disk_usage(tmp_path)
         monkeypatch.setattr(writing.shutil, "disk_usage", lambda _: usage)  # filled meanwhile
         with pytest.raises(LceError, match="No space left on device"):
-            rewriting.edit(a, b, Localization(), "IP", 1, place / "out")
+            editing.edit(a, b, Localization(), "IP", 1, place / "out")
         with pytest.raises(LceError, match="No space left on device"):
-            rewriting.edit(a, b, Localization(k=1.0), "IP", 1, None, place / "patch")
+            editing.edit(a, b, Localization(k=1.0), "IP", 1, None, place / "patch")
         assert list(place.iterdir()) == []
     finally:
         subprocess.run(["umount", str(place)], check=True)
@@ -468,7 +474,7 @@ def test_a_killed_edit_leaves_no_output_and_the_next_one_cleans_up(tmp_path):
     if not out.exists():
         assert start_edit(a, b, out).wait() == 0
     assert not list(tmp_path.glob(".tmp-*"))
-    rewriting.edit(a, b, Localization(), "IP", 1, tmp_path / "undisturbed")
+    editing.edit(a, b, Localization(), "IP", 1, tmp_path / "undisturbed")
     assert not checkpoint.differing(checkpoint.read(out), checkpoint.read(tmp_path / "undisturbed"))
 
 

@@ -6,19 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lcelib.corpus import (
-    BiasSpec,
-    Counterfactual,
-    augment,
-    build_corpus,
-    is_neutral,
-    read_sentences,
-    read_spec,
-    split_sentences,
-    word_spans,
-)
+from lcelib.corpus.augmentation import Counterfactual, augment, build_corpus, is_neutral
+from lcelib.corpus.specification import BiasSpec, read_spec, word_spans
+from lcelib.corpus.texts import read_sentences, split_sentences
 from lcelib.errors import LceError
-from lcelib.profiles import DATA
+from lcelib.files import DATA
 
 SPEC = read_spec(DATA / "gender.toml")
 FILLER = ["the", "works", "at", "home", "today", "with", "a", "her", "dog"]

@@ -17,13 +17,13 @@ import pytest
 from conftest import ROOT
 
 from lcelib import subnetworks
-from lcelib.conversion import convert
+from lcelib.data.conversion import convert
 from lcelib.errors import LceError
 from lcelib.files import lock, sha256
 from lcelib.measures.weat import read as read_weat
 from lcelib.models import load
-from lcelib.profiles import parse_overrides, profile
-from lcelib.workflow import Run, notebooks
+from lcelib.run.paths import Run, notebooks
+from lcelib.run.profiles import parse_overrides, profile
 
 SMALL = ["steps=4", "seeds=0", "sparsities=0.3", "max_pairs=120", "grid=short"]
 SMALL = [x for setting in SMALL for x in ("--set", setting)]

@@ -8,12 +8,14 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from lcelib import glue, stages, understanding
 from lcelib.errors import LceError
-from lcelib.figures import tables
+from lcelib.measures import glue
 from lcelib.models import load
-from lcelib.profiles import OPPOSITE, Recipe, profile
-from lcelib.workflow import Run
+from lcelib.paper import stages
+from lcelib.paper.figures import tables
+from lcelib.run.paths import Run
+from lcelib.run.profiles import OPPOSITE, profile
+from lcelib.training import Recipe
 
 NOUNS = ("nurse", "lawyer", "cook", "engineer", "clerk", "officer")
 
@@ -98,10 +100,10 @@ def test_table_2_has_a_row_for_every_edit_and_the_papers_number_only_at_its_spar
     monkeypatch.setenv("LCE_RESULTS", str(tmp_path))
     given = {"steps": 4, "seeds": (0,), "sparsities": (0.3,), "grid": "short", "max_pairs": 100}
     settings = profile("toy", given | {"glue": str(folder), "glue_steps": 2})
-    stages.corpus(settings)
+    stages.find("corpus")(settings)
     for condition in OPPOSITE:
-        stages.subnetworks(settings, 0, condition)
-    understanding.glue(settings)
+        stages.find("subnetworks")(settings, 0, condition)
+    stages.find("glue")(settings)
     table = pd.read_csv(Run(settings).glue)
     assert len(table) == 4 * 5  # four scores of the base, and of α = 1, 2 by mask and by value
     shown = tables.understanding(table)

@@ -11,10 +11,10 @@ import yaml
 from hub_server import TOKEN, serving
 from test_patches import Layers, random_patch, same, state
 
-from lcelib import card, hub
 from lcelib.errors import LceError
 from lcelib.files import sha256
-from lcelib.patch import Patch
+from lcelib.patches import card, hub
+from lcelib.patches.patch import Patch
 
 MEASURES = [
     {"measure": "winobias", "variant": "v", "n": 792, "before": 58.0, "after": 52.0,

@@ -56,7 +56,7 @@ def test_the_pages_lines_apply_a_patch_and_take_it_back(environment, tmp_path):
     """Somebody who has the patch, the model and the package needs two lines."""
     lines = (ROOT / "docs/patches.md").read_text(encoding="utf-8").split("<!-- two lines -->")[1]
     code = lines.split("```python")[1].split("```")[0]
-    make = "import numpy as np, lcelib as lce\nfrom lcelib.patch import Change, Patch\n"
+    make = "import numpy as np, lcelib as lce\nfrom lcelib.patches.algebra import Change\nfrom lcelib.patches.patch import Patch\n"
     make += "lm = lce.load('toybert')\nname = lce.prunable(lm.model)[0]\n"
     make += "flat = dict(lm.model.named_parameters())[name].detach().numpy().reshape(-1)\n"
     make += "change = Change(np.arange(5), flat[:5].copy(), flat[:5] + np.float32(1))\n"

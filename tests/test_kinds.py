@@ -29,9 +29,8 @@ from lcelib.measures import prefixes, scoring, weat
 from lcelib.measures.crows import spans
 from lcelib.measures.scoring import Plan
 from lcelib.models import inner, load, logits_at, prunable, spaced, start_id, token_ids
-from lcelib.profiles import Recipe
 from lcelib.toybert.corpus import sentences
-from lcelib.training import NextToken, encode, fine_tune
+from lcelib.training import NextToken, Recipe, encode, fine_tune
 
 TEXT = [s.replace(" .", ".").capitalize() for s in sentences(400, seed=3)]
 SIZES = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4}

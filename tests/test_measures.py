@@ -12,11 +12,12 @@ from conftest import shared
 
 from lcelib import measures
 from lcelib.errors import LceError
+from lcelib.files import DATA
 from lcelib.measures import crows, stereoset, weat
 from lcelib.measures.scoring import Plan, Query
 from lcelib.models import TOYBERT, load, token_ids
-from lcelib.profiles import DATA, profile
-from lcelib.stages import check_prediction, check_words
+from lcelib.paper.preflight import check_prediction, check_words
+from lcelib.run.profiles import profile
 from lcelib.toybert import probes
 from lcelib.toybert.corpus import sentences
 
@@ -189,7 +190,7 @@ def test_weat_vectors_are_the_hidden_states_of_the_word_alone(toy, pooling, pool
 
 
 def _weat_file():
-    from lcelib.profiles import DATA
+    from lcelib.files import DATA
 
     return DATA / "weat8.json"
 

@@ -92,7 +92,7 @@ def test_one_changed_digit_is_found_and_its_cell_named(tmp_path):
 
 def test_an_executed_notebook_does_not_keep_random_names():
     """Two executions that differ only in widget ids, their order, and times, become equal bytes."""
-    from lcelib.report import stable
+    from lcelib.paper.stages.notebook import stable
 
     def executed(view, layout, orphan, time):
         state = {

@@ -9,15 +9,16 @@ import torch
 from conftest import run_stages
 from transformers import BertConfig, BertForMaskedLM
 
-from lcelib import templates
-from lcelib.corpus import augment, read_spec, word_spans
-from lcelib.gaps import closed, model_values
-from lcelib.profiles import DATA, Recipe, profile
-from lcelib.report import table
+from lcelib.corpus import templates
+from lcelib.corpus.augmentation import augment
+from lcelib.corpus.specification import read_spec, word_spans
+from lcelib.files import DATA
+from lcelib.paper.results import closed, model_values, table
+from lcelib.run.paths import Run
+from lcelib.run.profiles import profile
 from lcelib.toybert.tokenizer import SPECIALS, build_tokenizer
 from lcelib.toybert.train import ppmi_svd
-from lcelib.training import encode, fine_tune
-from lcelib.workflow import Run
+from lcelib.training import Recipe, encode, fine_tune
 
 SPEC = read_spec(DATA / "age.toml")
 PAIRS = [augment(s, SPEC) for s in templates.sentences(DATA / "age_english.toml")]

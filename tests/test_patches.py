@@ -21,11 +21,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from lcelib import patchfile, rewriting
 from lcelib.errors import LceError
 from lcelib.files import sha256
 from lcelib.models import load, prunable
-from lcelib.patch import Change, Patch, bits
+from lcelib.patches import format as patchfile
+from lcelib.patches import reading
+from lcelib.patches.algebra import Change
+from lcelib.patches.patch import Patch
+from lcelib.patches.positions import decode, encode
+from lcelib.streaming import patching
+from lcelib.tensors import bits
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -69,8 +74,8 @@ def same(one, two):
 @given(st.sets(st.integers(0, 200_000), max_size=300), st.integers(0, 4))
 def test_positions_are_coded_and_read_back(positions, power):
     index = np.array(sorted(p * 11**power for p in positions), np.int64)
-    code = patchfile.encode(index)
-    back = code["index"] if "index" in code else patchfile.decode(code["low"], code["high"])
+    code = encode(index)
+    back = code["index"] if "index" in code else decode(code["low"], code["high"])
     assert np.array_equal(back, index)
     assert sum(part.nbytes for part in code.values()) <= 4 * len(index)
 
@@ -300,7 +305,7 @@ def test_hostile_files_are_refused(name, tmp_path):
 )
 def test_what_the_fuzzer_found_is_read_or_refused(path):
     try:
-        arrays, _ = patchfile.read(path)
+        arrays, _ = reading.read(path)
     except LceError:
         return
     assert all((index[1:] > index[:-1]).all() for index, *_ in arrays.values())
@@ -378,7 +383,7 @@ def test_half_a_percent_of_bert_base_is_less_than_four_megabytes(tmp_path):
             )
     assert 420_000 < sum(count for count, _ in writer.lengths.values()) < 430_000
     assert path.stat().st_size <= 4_000_000
-    arrays, _ = patchfile.read(path)
+    arrays, _ = reading.read(path)
     assert len(arrays) == 72
 
 
@@ -486,13 +491,13 @@ def test_tied_tensors_have_one_name_and_are_changed_once(tmp_path):
     with pytest.raises(LceError, match="has no tensor lm_head"):
         other.apply(model)
     with pytest.raises(LceError, match="has no tensor lm_head"):
-        rewriting.apply(tmp_path / "model", tmp_path / "other.lce.safetensors", tmp_path / "x")
+        patching.apply(tmp_path / "model", tmp_path / "other.lce.safetensors", tmp_path / "x")
     assert same(state(model), before)
     assert not (tmp_path / "x").exists()
     own.apply(model)
     assert torch.equal(model.lm_head.weight, model.get_input_embeddings().weight)
     assert own.report(AutoModelForCausalLM.from_pretrained(tmp_path / "model")).changed == own.size
-    rewriting.apply(tmp_path / "model", tmp_path / "own.lce.safetensors", tmp_path / "edited")
+    patching.apply(tmp_path / "model", tmp_path / "own.lce.safetensors", tmp_path / "edited")
     edited = AutoModelForCausalLM.from_pretrained(tmp_path / "edited")
     assert same(state(edited), state(model))
     assert torch.equal(edited.lm_head.weight, edited.get_input_embeddings().weight)

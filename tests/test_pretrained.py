@@ -11,18 +11,19 @@ from test_kinds import SIZES, byte_level_bpe
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 import lcelib as lce
-from lcelib import pretrained, pretrained_tables, release, report
-from lcelib.claims import NOT, PART, SHOWS
-from lcelib.experiments import _ends
-from lcelib.grid import CONTRAST, grid
 from lcelib.measures import CrowsPairs, Plan
 from lcelib.models import load
-from lcelib.patch import Patch
-from lcelib.profiles import OPPOSITE, profile
+from lcelib.paper import pretrained, pretrained_tables, release, stages
+from lcelib.paper import results as paper_results
+from lcelib.paper.claims import NOT, PART, SHOWS
+from lcelib.paper.experiments import _ends
+from lcelib.paper.grid import CONTRAST, grid
+from lcelib.patches.patch import Patch
+from lcelib.run.paths import Run
+from lcelib.run.profiles import OPPOSITE, profile
 from lcelib.subnetworks import dense
 from lcelib.subnetworks import load as load_network
 from lcelib.toybert import probes
-from lcelib.workflow import Run
 
 SIDES = {"pro": ("she", "he"), "anti": ("he", "she")}
 
@@ -69,14 +70,14 @@ def run(tmp_path_factory):
     }  # fmt: skip
     settings = profile("smollm2", {k: str(v) for k, v in given.items()})
     run_stages(settings)
-    report.claims(settings)
-    report.figures(settings)
+    stages.find("claims")(settings)
+    stages.find("figures")(settings)
     yield Run(settings)
     patch.undo()
 
 
 def test_every_cell_is_measured_once_for_every_seed(run):
-    table, settings = report.table(run), run.settings
+    table, settings = paper_results.table(run), run.settings
     keys = [
         "seed",
         "target",
@@ -114,7 +115,7 @@ def test_a_row_of_the_original_model_is_what_a_plain_calculation_gives(run):
                 step = nets["anti"].weights[name] - nets["stereotypical"].weights[name]
                 parameter += 2 * torch.from_numpy(differ * step)
     after = -np.diff(test.pair_scores(plan(lm.model)))[:, 0]
-    table = report.table(run)
+    table = paper_results.table(run)
     row = table[
         (table.seed == 0) & (table.target == "original") & (table.reference == CONTRAST)
         & (table.localization == "mask") & (table.alpha == 2) & (table.sparsity == at)
@@ -131,13 +132,13 @@ def test_the_released_patch_is_the_rules_choice_and_its_table_what_it_does(run, 
     """With a random model the rule's conditions are noise, so plain ones take their place."""
     settings, lm = run.settings, load(run.settings.model)
     for contrast in settings.contrasts:
-        release.candidates(settings, contrast)
+        stages.find("candidates")(settings, contrast)
     monkeypatch.setattr(release, "admissible", lambda table: table["alpha"] > 100)
-    release.release(settings)
+    stages.find("release")(settings)
     assert len(pd.read_csv(run.patch_table)) == 0
     assert not run.patch.exists()
     monkeypatch.setattr(release, "admissible", lambda table: table["alpha"] == 2)
-    release.release(settings)
+    stages.find("release")(settings)
     patch, table = Patch.load(run.patch), pd.read_csv(run.patch_table)
     mean = pd.read_csv(run.candidates("mean")).dropna()
     fewest = mean[mean["alpha"] == 2].sort_values("weights").iloc[0]
@@ -199,7 +200,7 @@ def test_every_claim_has_a_verdict_and_every_figure_is_drawn(run):
 
 
 def test_the_summary_has_the_tables_numbers(run):
-    table = report.table(run)
+    table = paper_results.table(run)
     located = pd.read_csv(run.folder / "located.csv")
     text = " ".join(pretrained.sentences(table, located, run.settings))
     edits = pretrained_tables.edits(table, run.settings)

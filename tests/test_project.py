@@ -17,7 +17,7 @@ from lcelib import cli
 from lcelib.errors import LceError
 from lcelib.files import atomic, sha256
 from lcelib.models import check_finite, load
-from lcelib.profiles import PROFILES, check_seed, parse_overrides, profile
+from lcelib.run.profiles import PROFILES, check_seed, parse_overrides, profile
 
 
 def pins(path):
@@ -144,15 +144,6 @@ def test_overrides_of_a_profile_read_back_to_the_same_profile(tmp_path, monkeypa
     assert profile("toy", {"model": "toybert"}) == PROFILES["toy"]
 
 
-def test_changed_code_is_seen():
-    from lcelib.digests import code
-
-    assert code("corpus") == code("corpus") != code("training")
-    assert code("measures") != code("measures", "corpus")
-    with pytest.raises(FileNotFoundError):
-        code("no_such_module")
-
-
 def test_a_file_is_complete_or_absent(tmp_path):
     path = tmp_path / "x.json"
     path.write_text("old")
@@ -245,7 +236,7 @@ def test_exit_codes_are_those_that_the_help_names(tmp_path):
 
 def test_published_claims_follow_from_the_published_table():
     """claims.json and checks.json, recomputed from results.csv alone, are the published ones."""
-    from lcelib import checks, ledger
+    from lcelib.paper import checks, ledger
 
     results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
     located = pd.read_csv(ROOT / "figures/located.csv")
@@ -260,7 +251,7 @@ def test_published_claims_follow_from_the_published_table():
 
 def test_the_null_contrast_is_shown_by_absolute_effects_and_decides_nothing():
     """Each seed is edited towards the next in a circle, so signed effects cancel by construction."""
-    from lcelib import checks
+    from lcelib.paper import checks
 
     results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
     located, toy = pd.read_csv(ROOT / "figures/located.csv"), PROFILES["toy"]
@@ -274,8 +265,8 @@ def test_the_null_contrast_is_shown_by_absolute_effects_and_decides_nothing():
 
 
 def test_the_papers_changes_of_perplexity_are_per_cent_of_its_own_perplexity():
-    from lcelib.claims import PAPER_LANGUAGE, PAPER_PRUNING
-    from lcelib.figures.tables import PAPER
+    from lcelib.paper.claims import PAPER_LANGUAGE, PAPER_PRUNING
+    from lcelib.paper.figures.tables import PAPER
 
     base = PAPER["table4"]["stereotypical"]["PPL"][3]
     delta, name = PAPER["table5_delta"], ("IP0.5", "IP1", "EP2")
@@ -286,7 +277,8 @@ def test_the_papers_changes_of_perplexity_are_per_cent_of_its_own_perplexity():
 
 
 def test_winning_tickets_are_within_five_per_cent():
-    from lcelib import checks, gaps
+    from lcelib.paper import checks
+    from lcelib.paper import results as gaps
 
     results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
     at = (results["measure"] == "perplexity") & (results["target"] == "anti")
@@ -302,7 +294,7 @@ def test_winning_tickets_are_within_five_per_cent():
 
 def test_a_failing_check_is_written_as_such():
     """With the labels of S and A exchanged nothing holds, and the file says so."""
-    from lcelib import checks
+    from lcelib.paper import checks
 
     results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
     exchange = {"stereotypical": "anti", "anti": "stereotypical"}
@@ -313,7 +305,7 @@ def test_a_failing_check_is_written_as_such():
 
 def test_what_a_table_does_not_hold_is_not_judged():
     """Without the strategies, sweeps and sparsities no verdict is made up."""
-    from lcelib import ledger
+    from lcelib.paper import ledger
 
     results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
     located = pd.read_csv(ROOT / "figures/located.csv")
@@ -337,7 +329,7 @@ def test_the_manifest_names_every_figure_its_bytes_and_its_data():
 
 
 def test_the_papers_number_stands_beside_its_own_sparsity_and_k_only():
-    from lcelib.figures.tables import PAPER, language_by_strategy
+    from lcelib.paper.figures.tables import PAPER, language_by_strategy
 
     results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
     few = results[results["sparsity"].isin([0.0, 0.3, 0.4])]
@@ -352,7 +344,7 @@ def test_the_papers_number_stands_beside_its_own_sparsity_and_k_only():
 
 
 def test_the_pages_show_the_published_ledgers():
-    from lcelib import ledger, pretrained
+    from lcelib.paper import ledger, pretrained
 
     for name, folder in (("toy", ROOT / "figures"), ("smollm2", ROOT / "figures/smollm2")):
         claims = json.loads((folder / "claims.json").read_text(encoding="utf-8"))

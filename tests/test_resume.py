@@ -12,8 +12,8 @@ import pytest
 from conftest import ROOT
 
 from lcelib.files import sha256
-from lcelib.profiles import profile
-from lcelib.workflow import Run
+from lcelib.run.paths import Run
+from lcelib.run.profiles import profile
 
 TINY = ["--set", "steps=12", "--set", "seeds=0", "--set", "sparsities=0.3"]
 TINY += ["--set", "checkpoint_every=3", "--set", "max_pairs=200", "--set", "grid=short"]

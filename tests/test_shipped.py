@@ -11,10 +11,11 @@ import pytest
 import yaml
 from conftest import ROOT, block, shared
 
-from lcelib import card, release
-from lcelib.patch import Patch
-from lcelib.patchfile import SHIPPED, find
-from lcelib.sources import catalog
+from lcelib.data.sources import catalog
+from lcelib.paper import release
+from lcelib.patches import card
+from lcelib.patches.patch import Patch
+from lcelib.patches.reading import SHIPPED, find
 
 NAME = "smollm2-gender"
 PAGE = ROOT / "docs" / "patches.md"

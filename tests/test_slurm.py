@@ -11,7 +11,7 @@ import psutil
 import pytest
 from conftest import ROOT
 
-from lcelib.profiles import DATA
+from lcelib.files import DATA
 
 CLUSTER = ROOT / "tests" / "slurm.sh"
 GRID = """

@@ -13,7 +13,8 @@ import pytest
 from conftest import shared
 from test_project import lce
 
-from lcelib import sources, winobias
+from lcelib.corpus import winobias
+from lcelib.data import sources
 from lcelib.errors import LceError
 
 CONTENT = {f"/team/data/abc/files/{n}.txt": f"content of {n} ".encode() * 9000 for n in "ab"}

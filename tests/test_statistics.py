@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lcelib.statistics import gap_closed, paired_test, summary
+from lcelib.paper.statistics import gap_closed, paired_test, summary
 
 
 @given(

@@ -8,10 +8,10 @@ import sys
 import pytest
 from conftest import ROOT
 
+from lcelib.files import DATA
 from lcelib.measures import Weat
 from lcelib.measures.weat import read
 from lcelib.models import load
-from lcelib.profiles import DATA
 
 WEAT = DATA / "weat8.json"
 

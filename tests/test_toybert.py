@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from lcelib import measures
-from lcelib.corpus import augment, read_spec
+from lcelib.corpus.augmentation import augment
+from lcelib.corpus.specification import read_spec
+from lcelib.files import DATA
 from lcelib.measures import crows, stereoset, weat
 from lcelib.models import TOYBERT
-from lcelib.profiles import DATA
 from lcelib.toybert import lexicon, probes
 from lcelib.toybert.corpus import AGREEMENT, KINDS, World, sentences
 

@@ -16,14 +16,15 @@ from transformers import (
 )
 
 from lcelib import kernels, subnetworks
-from lcelib.components import component
-from lcelib.corpus import read_spec
+from lcelib.corpus.specification import read_spec
 from lcelib.errors import LceError
+from lcelib.files import DATA
 from lcelib.models import prunable
-from lcelib.profiles import DATA, Recipe
+from lcelib.tensors import component
 from lcelib.toybert.corpus import sentences
 from lcelib.training import (
     PreferentialMasking,
+    Recipe,
     batch_indices,
     encode,
     fine_tune,

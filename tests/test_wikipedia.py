@@ -4,11 +4,13 @@ import json
 
 import pytest
 
-from lcelib import wikipedia
-from lcelib.corpus import augment, is_neutral, read_spec
+from lcelib.corpus import wikipedia
+from lcelib.corpus.augmentation import augment, is_neutral
+from lcelib.corpus.specification import read_spec
 from lcelib.errors import LceError
-from lcelib.profiles import DATA, profile
-from lcelib.stages import make_corpus
+from lcelib.files import DATA
+from lcelib.paper.inputs import make_corpus
+from lcelib.run.profiles import profile
 
 SPEC = read_spec(DATA / "gender.toml")
 

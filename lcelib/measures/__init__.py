@@ -1,11 +1,10 @@
 """Measures of bias and of language modelling, and one pass that takes them together."""
 
-from collections.abc import Sequence
-
 from lcelib.measures.crows import CrowsPairs
 from lcelib.measures.perplexity import Perplexity
 from lcelib.measures.scoring import Plan, Query, Score
 from lcelib.measures.stereoset import StereoSet
+from lcelib.measures.suite import Suite
 from lcelib.measures.weat import Weat, WeatTest
 
 __all__ = [
@@ -19,28 +18,3 @@ __all__ = [
     "Weat",
     "WeatTest",
 ]
-
-
-class Suite:
-    """Several measures prepared for one tokenizer: `suite(model)` gives all their scores.
-
-    Measures that ask for tokens (with `queries`) share one batched pass over the model.
-    `suite(model, brief=True)` leaves out those named `costly`.
-    """
-
-    def __init__(self, measures: Sequence[object], tokenizer, costly: Sequence[object] = ()):
-        self._tokenizer, self._plans = tokenizer, {}
-        self._measures = {False: measures, True: [m for m in measures if m not in costly]}
-
-    def __call__(self, model, brief: bool = False) -> list[Score]:
-        measures = self._measures[brief]
-        asking = [m for m in measures if hasattr(m, "queries")]
-        if brief not in self._plans:
-            queries = [q for m in asking for q in m.queries]
-            self._plans[brief] = Plan(queries, self._tokenizer)
-        log_p, start, scores = self._plans[brief](model), 0, []
-        for measure in asking:
-            end = start + len(measure.queries)
-            scores += measure.score(log_p[start:end])
-            start = end
-        return scores + [s for m in measures if m not in asking for s in m.score(model)]

@@ -10,12 +10,7 @@ import json
 from random import Random
 
 from lcelib.toybert import lexicon as lex
-from lcelib.toybert.corpus import (
-    HELD_OUT_FIELDS,
-    HELD_OUT_PEOPLE,
-    inflect,
-    subject,
-)
+from lcelib.toybert.corpus import HELD_OUT_FIELDS, HELD_OUT_PEOPLE, inflect, subject
 
 STEREOSET_ITEMS, CROWS_PAIRS, AGREEMENT_PAIRS = 416, 410, 160
 INJECTED = [

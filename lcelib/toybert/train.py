@@ -16,11 +16,10 @@ import torch
 from transformers import BertConfig, BertForMaskedLM
 
 from lcelib.files import atomic
-from lcelib.profiles import Recipe
 from lcelib.toybert import lexicon as lex
 from lcelib.toybert.corpus import sentences
 from lcelib.toybert.tokenizer import build_tokenizer
-from lcelib.training import encode, fine_tune
+from lcelib.training import Recipe, encode, fine_tune
 
 RECIPE = Recipe(
     steps=2500,

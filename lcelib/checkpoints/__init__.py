@@ -1,0 +1,1 @@
+"""Checkpoint folders in safetensors, read and written without holding them in memory."""

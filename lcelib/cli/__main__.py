@@ -1,0 +1,5 @@
+"""`python -m lcelib.cli`."""
+
+from lcelib.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""The paper's experiments, stage by stage: edits, measures, results, claims, figures."""

@@ -1,0 +1,89 @@
+"""The paper's figures and tables, one function each, drawn from the results table."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from lcelib.files import sha256
+from lcelib.paper.figures import pretrained as _pretrained
+from lcelib.paper.figures import results as _results
+from lcelib.paper.figures import schematic as _schematic
+from lcelib.paper.figures import tables as _tables
+from lcelib.paper.figures.style import save, style
+
+__all__ = ["FIGURES", "TABLES", "draw_all", "manifest", "style"]
+
+FIGURES = {
+    "figure1": _schematic.two_steps,
+    "figure2": _schematic.toy_pair,
+    "figure3": _results.located_heatmap,
+    "figure4": _results.strategies,
+    "figure5": _results.share_sweep,
+    "figure6": _results.alpha_sweep,
+    "figure7": _results.neutral_target,
+}
+PRETRAINED = {
+    "alpha": _pretrained.alpha_sweep,
+    "original": _pretrained.original_target,
+    "separation": _pretrained.what_separates,
+}
+TABLES = {
+    "table1": _tables.bias_by_sparsity,
+    "table4": _tables.language_by_sparsity,
+    "table5": _tables.language_by_strategy,
+    "table8": _tables.language_neutral,
+}
+
+
+def draw_all(
+    results: pd.DataFrame, located: pd.DataFrame, folder: Path, grid: str = "paper"
+) -> list[str]:
+    """Draw whatever the table holds into `folder` as PNG and PDF (tables also as CSV).
+
+    Returns the names that were left out because the table lacks their data.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    style()
+    missing = []
+    figures, tables = (PRETRAINED, {}) if grid == "pretrained" else (FIGURES, TABLES)
+    for name, draw in figures.items():
+        try:
+            save(draw(results, located), folder / name)
+        except (KeyError, ValueError, IndexError):
+            missing.append(name)
+    for name, make in tables.items():
+        try:
+            table = make(results)
+        except (KeyError, ValueError, IndexError):
+            missing.append(name)
+            continue
+        table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+        save(_tables.render(table), folder / name)
+    return missing
+
+
+def draw_glue(glue: pd.DataFrame, folder: Path) -> None:
+    """Table 2, where the tasks were run."""
+    table = _tables.understanding(glue)
+    table.to_csv(folder / "table2.csv", index=False, lineterminator="\n")
+    save(_tables.render(table, "one seed"), folder / "table2")
+
+
+def manifest(folder: Path, results: Path, located: Path) -> dict[str, dict]:
+    """File name → the function and rule that made it, the hashes of its data and its own.
+
+    Figures 1 and 2 are computed from sixteen weights in the code and have no data.
+    """
+    glue = results.with_name("glue.csv")
+    data = {"figure1": (), "figure2": (), "figure3": (located,), "table2": (glue,)}
+    functions = {**FIGURES, **TABLES, **PRETRAINED, "table2": _tables.understanding}
+    return {
+        path.name: {
+            "function": f"{functions[path.stem].__module__}.{functions[path.stem].__name__}",
+            "rule": "figures",
+            "data": {p.name: sha256(p) for p in data.get(path.stem, (results,))},
+            "sha256": sha256(path),
+        }
+        for path in sorted(folder.iterdir())
+        if path.stem in functions
+    }

@@ -1,0 +1,130 @@
+"""Writes what a run showed: located weights, the claims ledger, and its tables on the pages."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lcelib.files import atomic
+from lcelib.localization import locate
+from lcelib.paper import pretrained
+from lcelib.paper.claims import CLAIMS
+from lcelib.paper.grid import OTHER_SEED
+from lcelib.run.paths import Run
+from lcelib.run.profiles import OPPOSITE
+from lcelib.tensors import component
+
+MET = {True: "met    ", False: "NOT MET", None: "       "}
+UNTESTABLE = "cannot be tested at this profile"
+
+
+def judge(results: pd.DataFrame, located: pd.DataFrame, settings) -> list[dict]:
+    """All claims of the grid as dicts: id, claim, paper, ours, interval, n_seeds, threshold, verdict."""
+    ledger = []
+    claims = pretrained.CLAIMS if settings.grid == "pretrained" else CLAIMS
+    for claim in claims:
+        try:
+            ours, interval, verdict = claim.judge(results, located, settings)
+            if not np.isfinite(interval.mean):
+                raise ValueError("a value is missing")
+        except (KeyError, ValueError, IndexError, ZeroDivisionError):
+            ours, interval, verdict = "the grid of this profile does not hold it", None, UNTESTABLE
+        bounds = [round(x, 4) for x in (interval.low, interval.high)] if interval else [np.nan]
+        ledger.append(
+            {
+                "id": claim.id,
+                "claim": claim.claim,
+                "paper": claim.paper,
+                "ours": ours,
+                "interval": bounds if np.isfinite(bounds).all() else None,
+                "n_seeds": len(settings.seeds),
+                "threshold": claim.threshold,
+                "verdict": verdict,
+            }
+        )
+    return ledger
+
+
+def located_table(run: Run) -> pd.DataFrame:
+    """How many weights every localization selects, per seed, sparsity, pair and tensor."""
+    from lcelib import subnetworks as sn
+
+    settings, rows = run.settings, []
+    for seed in settings.seeds:
+        other = settings.other_seed(seed)
+        for number, sparsity in enumerate(settings.sparsities, start=1):
+            nets = {c: sn.load(run.subnetwork(seed, c, number)) for c in settings.conditions}
+            pairs = [("stereotypical", "anti")]
+            if "neutral" in nets:
+                pairs += [("neutral", "stereotypical"), ("neutral", "anti")]
+            if other != seed:
+                for c in OPPOSITE:
+                    nets[c + OTHER_SEED] = sn.load(run.subnetwork(other, c, number))
+                    pairs.append((c, c + OTHER_SEED))
+            for target, reference in pairs:
+                t, r = nets[target], nets[reference]
+                for by, k in (("mask", None), ("value", settings.k)):
+                    found = locate(t, r, by=by, k=k).positions
+                    for name in t.mask:
+                        layer, part = component(name)
+                        selected, size = len(found.get(name, ())), t.theta[name].size
+                        rows.append(
+                            (seed, sparsity, target, reference, by, layer, part, selected, size)
+                        )
+    columns = "seed sparsity target reference localization layer component selected size"
+    return pd.DataFrame(rows, columns=columns.split())
+
+
+def read(run: Run) -> tuple[list[dict], list[dict]]:
+    """The ledger and the checks of a run, or the published ones."""
+    folder = run.folder if run.claims.exists() else run.published
+    return tuple(
+        json.loads((folder / f"{n}.json").read_text(encoding="utf-8")) for n in ("claims", "checks")
+    )
+
+
+def summary_lines(run: Run) -> list[str]:
+    """The ledger and the checks in plain text."""
+    ledger, tests = read(run)
+    lines = [f"Claims at profile {run.settings.name!r}, {len(run.settings.seeds)} seeds:"]
+    lines += [f"  {c['id']:2} {c['verdict']:16} {c['claim']}: {c['ours']}" for c in ledger]
+    if tests:
+        lines += ["", "Checks (mean over seeds [95 % interval]):"]
+        lines += [
+            f"  {MET[t['met']]} {t['check']}: {t['ours']} (threshold {t['threshold']})"
+            for t in tests
+        ]
+    return lines
+
+
+def verdicts(ledger: list[dict], heading: str) -> list[str]:
+    """Return the ledger as a Markdown table with one short line for each claim."""
+    rows = [f"| | claim | {heading} | verdict |", "| --- | --- | --- | --- |"]
+    return rows + [
+        f"| {c['id']} | {c['claim']} | {c['ours']} | **{c['verdict']}** |" for c in ledger
+    ]
+
+
+def table(ledger: list[dict], heading: str) -> list[str]:
+    """Return the whole ledger as a Markdown table, with intervals and thresholds."""
+    columns = ("", "claim", "paper", heading, "95 % interval", "threshold", "verdict")
+    rows = []
+    for c in ledger:
+        interval = "–" if c["interval"] is None else "{:.2f} … {:.2f}".format(*c["interval"])
+        cells = (c["id"], c["claim"], c["paper"], c["ours"], interval, c["threshold"])
+        rows.append((*(str(x).replace("|", "\\|") for x in cells), f"**{c['verdict']}**"))
+    return [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows)]
+
+
+def replace_block(page: Path, name: str, lines: list[str], by: str = "make paper") -> None:
+    """Replace the text between the markers of a generated block of a Markdown page."""
+    start, end = f"<!-- {name}: generated by {by} -->", f"<!-- end of {name} -->"
+    text = page.read_text(encoding="utf-8")
+    if start not in text or end not in text:
+        return
+    head, rest = text.split(start)
+    new = head + start + "\n" + "\n".join(lines) + "\n" + end + rest.split(end)[1]
+    if new != text:
+        with atomic(page) as temporary:
+            temporary.write_text(new, encoding="utf-8")

@@ -1,0 +1,77 @@
+"""What can be rejected before any work: files, word lists, a wrong tokenizer."""
+
+from pathlib import Path
+
+from lcelib.corpus import winobias
+from lcelib.corpus.augmentation import Corpus
+from lcelib.corpus.specification import read_spec
+from lcelib.data import sources
+from lcelib.errors import LceError
+from lcelib.paper.inputs import make_corpus, read_corpus
+from lcelib.run.paths import PROBES, Run
+from lcelib.run.profiles import GENERATED, Profile
+
+
+def check_inputs(settings: Profile) -> Corpus:
+    """Refuse what cannot work before any work: files, specification, overlap with the text.
+
+    Returns the corpus, which had to be made for that.
+    """
+    read_spec(settings.bias_spec)
+    named = {f: getattr(settings, f) for f in PROBES.values()}
+    files = [("texts", t) for t in settings.texts] + list(named.items())
+    for field, place in files:
+        try:
+            there = place in GENERATED or Path(sources.resolve(place)).exists()
+        except LceError as error:
+            remedy = f"{error.remedy} Or set {field} to a file of yours, or to nothing."
+            raise LceError(f"{field} {place!r}", error.reason, remedy) from error
+        if not there:
+            reason = f"is no file ({Path(place).resolve()})"
+            raise LceError(f"{field} {place!r}", reason, "See `lce data check` for names.")
+    if settings.winobias:
+        winobias.read(sources.resolve(settings.winobias), "test")
+    elif settings.grid == "pretrained":
+        reason = "has no pairs to measure, and all its claims are about them"
+        raise LceError("grid 'pretrained'", reason, "Set winobias, as winobias_test.")
+    if settings.glue not in ("", "hub"):
+        from lcelib.measures import glue as tasks
+
+        for name, task in tasks.TASKS.items():
+            for split in ("train", *task.splits):
+                tasks.read(task, split, Path(settings.glue) / name, 1)
+    run = Run(settings)
+    return read_corpus(run) if run.corpus.exists() else make_corpus(settings)
+
+
+def check_words(settings: Profile, tokenizer) -> None:
+    """Refuse word lists that the model's vocabulary cannot write, with the words."""
+    from lcelib.measures import Weat, weat
+    from lcelib.models import unknown
+
+    spec = read_spec(settings.bias_spec)
+    if lacking := unknown(tokenizer, spec.words):
+        reason = f"{len(lacking)} words are not in the model's vocabulary: {', '.join(lacking)}"
+        raise LceError(f"bias specification {spec.name!r}", reason, "Use words that it knows.")
+    for field in ("weat", "weat_unseen", "weat_names"):
+        if (place := getattr(settings, field)) not in GENERATED:
+            Weat(weat.read(sources.resolve(place)), tokenizer)
+
+
+def check_prediction(settings: Profile, lm, sentences: list[str]) -> None:
+    """Refuse a model to which its own texts are stranger than chance: most likely a wrong tokenizer.
+
+    A tokenizer of the right size with other ids cannot be told by looking at it.
+    """
+    from lcelib.measures import Perplexity
+    from lcelib.measures.suite import Suite
+
+    perplexity = Suite([Perplexity(sentences, lm.tokenizer)], lm.tokenizer)(lm.model)[0].value
+    if perplexity > 2 * len(lm.tokenizer):
+        reason = (
+            f"has a perplexity of {perplexity:,.0f} on {len(sentences)} of the texts' sentences; "
+            f"chance among its {len(lm.tokenizer):,} tokens is {len(lm.tokenizer):,}"
+        )
+        raise LceError(
+            f"model {settings.model!r}", reason, "Is this the tokenizer it was made with?"
+        )

@@ -1,0 +1,69 @@
+"""Language understanding after an edit (the paper's Table 2): the stage, and its rows."""
+
+import shutil
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+
+from lcelib.editing import edit
+from lcelib.files import atomic, kept
+from lcelib.measures import glue as tasks
+from lcelib.models import load
+from lcelib.paper.experiments import find
+from lcelib.paper.grid import Edit, grid
+from lcelib.paper.results import main_value
+from lcelib.run.paths import Run, use_threads
+from lcelib.run.profiles import OPPOSITE, Profile
+from lcelib.subnetworks import load as load_network
+from lcelib.training import Recipe
+
+
+def run(settings: Profile) -> None:
+    """Fine-tune on MNLI and STS-B the base model and every edit of the stereotypical one.
+
+    One seed, the measured sparsity. What is finished is kept, so that a run that was
+    stopped goes on there.
+    """
+    use_threads(settings)
+    run, seed, at = Run(settings), settings.seeds[0], settings.measured_sparsity
+    number = 1 + settings.sparsities.index(at)
+    paths = [run.subnetwork(seed, c, number) for c in OPPOSITE]
+    scratch, rows = run.scratch("glue", paths), []
+    cells = [cell for cell in grid("stereotypical", settings) if in_table_2(cell, settings)]
+    for (number, cell), task in product(enumerate([None, *cells]), tasks.TASKS):
+        scores = kept(
+            scratch / f"{number}-{task}.json", lambda c=cell, t=task: _scores(settings, paths, c, t)
+        )
+        where = {f: getattr(cell, f, "") for f in ("localization", "strategy", "alpha")}
+        key = where | {"sparsity": at, "seed": seed}
+        rows += [key | {k: s[k] for k in ("measure", "value", "n", "variant")} for s in scores]
+    with atomic(run.glue) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+    shutil.rmtree(scratch)
+
+
+def _scores(settings: Profile, paths: list[Path], cell: Edit | None, task: str) -> list[dict]:
+    """One task after one edit, or of the base model."""
+    lm, seed = load(settings.model), settings.seeds[0]
+    if cell is not None:
+        first, second = map(load_network, paths)
+        first.load_into(lm.model)
+        where = find(cell, first, second, settings.k, seed)
+        edit(first, second, where, cell.strategy, cell.alpha).apply(lm.model)
+    recipe = Recipe(settings.glue_steps, batch_size=32, learning_rate=2e-5, warmup=0.1)
+    folder = None if settings.glue == "hub" else Path(settings.glue) / task
+    found = tasks.evaluate(lm, task, recipe, seed, folder)
+    return [{k: v for k, v in vars(score).items() if k != "items"} for score in found]
+
+
+def in_table_2(cell: Edit, settings: Profile) -> bool:
+    """Whether the paper's Table 2 has an edit of the stereotypical model."""
+    alphas = (0.5, 1.0, 2.0, -2.0) if cell.strategy in ("IP", "EP") else (1.0,)
+    return (
+        cell.sparsity == settings.measured_sparsity
+        and cell.reference == "anti"
+        and cell.localization in ("mask", main_value(settings))
+        and cell.strategy in ("IP", "EP", "PR", "SW")
+        and cell.alpha in alphas
+    )

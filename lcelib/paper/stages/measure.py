@@ -1,0 +1,52 @@
+"""Measure the base model, the subnetworks of one condition, and every edit of them."""
+
+import shutil
+
+import torch
+
+from lcelib import subnetworks as sn
+from lcelib.measures.registry import suite as all_of
+from lcelib.models import load
+from lcelib.paper.experiments import measure_all, write_rows
+from lcelib.paper.grid import OTHER_SEED
+from lcelib.paper.inputs import read_corpus
+from lcelib.run.paths import PROBES, Run, use_threads
+from lcelib.run.profiles import ORIGINAL, Profile
+
+PERPLEXITY_SENTENCES = 100  # about
+
+
+def suite(run: Run, tokenizer, condition: str):
+    """All measures of a run for one condition, with that condition's held-out perplexity.
+
+    StereoSet and CrowS-Pairs are the costly ones.
+    """
+    settings, held_out = run.settings, read_corpus(run).held_out(condition)
+    if settings.grid == "pretrained":  # changes are paired: they need few
+        held_out = held_out[:: max(len(held_out) // PERPLEXITY_SENTENCES, 1)]
+    paths = {field: run.probe(name) for name, field in PROBES.items() if getattr(settings, field)}
+    return all_of(paths, tokenizer, settings.bias_type, held_out)
+
+
+def run(settings: Profile, seed: int, target: str) -> None:
+    """Measure the base model, all subnetworks of one condition, and all edits of it."""
+    use_threads(settings)
+    run, lm = Run(settings), load(settings.model)
+    lm.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    ready = suite(run, lm.tokenizer, "neutral" if target == ORIGINAL else target)
+    sparsities = [0.0, *settings.sparsities]
+    paths = {
+        (condition, sparsity): run.subnetwork(seed, condition, i)
+        for condition in settings.conditions
+        for i, sparsity in enumerate(sparsities)
+    }
+    for condition in settings.conditions:
+        at = sparsities.index(settings.measured_sparsity)
+        path = run.subnetwork(settings.other_seed(seed), condition, at)
+        paths[condition + OTHER_SEED, settings.measured_sparsity] = path
+    networks = sn.Stored(paths)
+    inputs = [run.corpus, *run.probes, *paths.values()]
+    scratch = run.scratch(f"measure-seed{seed}-{target}", inputs)
+    rows = list(measure_all(target, networks, lm.model, ready, settings, seed, scratch))
+    write_rows(run.measured(seed, target), rows)
+    shutil.rmtree(scratch)

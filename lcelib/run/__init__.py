@@ -1,0 +1,1 @@
+"""Runs: settings, paths, the call to Snakemake, grids of runs, and where results come from."""

@@ -1,0 +1,143 @@
+"""What each job of a run needed and where it ran: commit, versions, machine, time, memory."""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from lcelib.files import write_json
+from lcelib.run.paths import ROOT, notebooks
+from lcelib.run.profiles import Profile
+
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pandas")
+
+
+@contextmanager
+def recorded(path: Path, seed: int | None) -> Iterator[None]:
+    """Write the record of what runs inside to `path`, when it has ended well."""
+    started, wall = datetime.now(UTC), time.perf_counter()
+    yield
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    write_json(
+        path,
+        {
+            "started": started.isoformat(timespec="seconds"),
+            "seed": seed,
+            "wall_seconds": round(time.perf_counter() - wall, 2),
+            "cpu_seconds": round(sum(u.ru_utime + u.ru_stime for u in used), 2),
+            "peak_megabytes": max(u.ru_maxrss for u in used) // 1024,
+            "commit": commit(),
+            "machine": machine(),
+            "python": platform.python_version(),
+            "packages": {name: version(name) for name in PACKAGES},
+        },
+    )
+
+
+def commit() -> str:
+    """The checkout's commit, with + where files differ from it; "unknown" outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    if not (ROOT / ".git").exists():
+        return "unknown"
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD").strip() + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def machine() -> dict[str, object]:
+    """Name, processor, cores, memory and graphics processor of this machine."""
+    torch = sys.modules.get("torch")  # a job that does without it need not load it for this
+    try:
+        information = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        processor = information.split("model name")[1].split(":")[1].split("\n")[0].strip()
+    except (OSError, IndexError):
+        processor = platform.processor() or platform.machine()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "name": platform.node(),
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "memory_gigabytes": round(memory / 2**30, 1),
+        "gpu": torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None,
+    }
+
+
+def jobs(folder: Path) -> list[dict]:
+    """The records of a run, each with the name of its job."""
+    paths = sorted((folder / "jobs").glob("*.json"))
+    return [{"job": p.stem} | json.loads(p.read_text(encoding="utf-8")) for p in paths]
+
+
+def _distinct(values: Iterable[dict]) -> list[dict]:
+    """The different ones, in their order."""
+    return [json.loads(x) for x in dict.fromkeys(json.dumps(v, sort_keys=True) for v in values)]
+
+
+def summary(folder: Path) -> dict[str, object]:
+    """A run in one record: its settings and what its jobs needed, together."""
+    found = jobs(folder)
+    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    own = Profile(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+    return {
+        "run": folder.name,
+        "complete": complete(folder, own),
+        "profile": settings["name"],
+        "seeds": settings["seeds"],
+        "started": min((j["started"] for j in found), default=None),
+        "jobs": len(found),
+        "wall_seconds": round(sum(j["wall_seconds"] for j in found), 1),
+        "cpu_seconds": round(sum(j["cpu_seconds"] for j in found), 1),
+        "peak_megabytes": max((j["peak_megabytes"] for j in found), default=0),
+        "commits": sorted({j["commit"] for j in found}),
+        "machines": _distinct(j["machine"] for j in found),
+        "packages": _distinct(j["packages"] for j in found),
+        "changes": own.overrides,
+        "settings": settings,
+    }
+
+
+def complete(folder: Path, settings: Profile) -> bool:
+    """Whether claims, figures and the first seed's notebooks are there."""
+    made = [folder / "claims.json", folder / "figures" / "manifest.json"]
+    seed = settings.seeds[0]
+    made += [folder / "notebooks" / f"seed{seed}" / f"{n}.ipynb" for n in notebooks(settings)]
+    return all(path.exists() for path in made)
+
+
+def runs(results: Path) -> list[dict]:
+    """Every run under the folder of results."""
+    return [summary(p.parent) for p in sorted(results.glob("*/settings.json"))]
+
+
+def table(found: list[dict]) -> str:
+    """The runs in plain text."""
+    lines = [
+        f"{'run':20} {'seeds':10} {'state':8} {'jobs':>4} {'their time':>10} {'CPU':>9}  commit, machine; changes"
+    ]
+    for r in found:
+        seeds = ",".join(map(str, r["seeds"]))
+        state = "complete" if r["complete"] else "partial"
+        commits = ", ".join(c[:8] + c[40:] for c in r["commits"])
+        machines = "; ".join(
+            f"{m['name']} ({m['gpu'] or m['processor']}, {m['cores']} cores)" for m in r["machines"]
+        )
+        changes = ", ".join(f"{k} = {v}" for k, v in r["changes"].items() if k != "seeds")
+        lines.append(
+            f"{r['run']:20} {seeds:10} {state:8} {r['jobs']:4} {r['wall_seconds']:8.0f} s "
+            f"{r['cpu_seconds']:7.0f} s  {commits}, {machines}; {changes or 'none'}"
+        )
+    return "\n".join(lines)

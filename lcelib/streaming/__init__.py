@@ -1,0 +1,1 @@
+"""The method on files larger than memory: locate, edit, patch, chunk by chunk."""
