@@ -1,9 +1,11 @@
 """The repository's own pages: the map of the rooms, the metadata, and the paths they name."""
 
+import importlib
 import json
 import re
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +95,17 @@ def test_the_table_of_notebooks_is_complete():
     text = (ROOT / "docs/notebooks.md").read_text(encoding="utf-8")
     listed = re.findall(r"\(\.\./notebooks/(\d\d_\w+)\.ipynb\)", text)
     assert listed == sorted(p.stem for p in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
+
+
+def test_every_import_of_the_notebooks_resolves():
+    for path in (ROOT / "notebooks").rglob("*.ipynb"):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            lines = "".join(cell["source"]) if cell["cell_type"] == "code" else ""
+            for module, names in re.findall(r"^\s*from (lcelib[\w.]*) import (.+)$", lines, re.M):
+                found = importlib.import_module(module)
+                for name in (n.partition(" as ")[0].strip(" ()") for n in names.split(",")):
+                    known = hasattr(found, name) or find_spec(f"{module}.{name}")
+                    assert known, (path.name, module, name)
 
 
 def named(page: Path) -> set[str]:
