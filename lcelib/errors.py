@@ -18,38 +18,38 @@ class LceError(Exception):
         self.what, self.reason, self.remedy = what, reason, remedy
 
 
-class Exhausted(LceError):
+class ResourceError(LceError):
     """Memory or disk is used up."""
 
     exit_code = 3
 
 
-class Unsound(LceError):
+class CorruptFileError(LceError):
     """A file is damaged, cut off or forged."""
 
     exit_code = 4
 
 
-class Unfit(LceError):
+class MismatchError(LceError):
     """Two things do not belong together: a patch and a model, two models, a model and a tokenizer."""
 
     exit_code = 5
 
 
-class Unreachable(LceError):
+class UnreachableError(LceError):
     """A network, a hub or a package index does not give what was asked for."""
 
     exit_code = 6
 
 
-class Harmful(LceError):
+class HarmfulError(LceError):
     """It would raise stereotype scores, and nobody asked for that."""
 
     exit_code = 7
 
 
-def explained(error: Exception, doing: str) -> Exhausted | None:
-    """What the system refuses in the middle of work, as a refusal: memory or disk is used up."""
+def as_resource_error(error: Exception, doing: str) -> ResourceError | None:
+    """Map an out-of-memory or disk-full error to a ResourceError; return None for any other."""
     number = getattr(error, "errno", None)
     if found := re.search(r"os error (\d+)", str(error)):  # safetensors says it so
         number = int(found[1])
@@ -57,10 +57,15 @@ def explained(error: Exception, doing: str) -> Exhausted | None:
         remedy = (
             "Close other programs, or give it less: fewer --cores, a smaller batch_size or model."
         )
-        return Exhausted(doing, "memory is used up; what was finished is kept", remedy)
+        return ResourceError(doing, "memory is used up; what was finished is kept", remedy)
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         file = getattr(error, "filename", None)
         place = f" at {file}" if file else ""
         remedy = "Free some space and call it again: it goes on where it was."
-        return Exhausted(doing, f"the disk is full{place}; what was finished is kept", remedy)
+        return ResourceError(doing, f"the disk is full{place}; what was finished is kept", remedy)
     return None
+
+
+# The names of earlier versions.
+Exhausted, Unsound, Unfit = ResourceError, CorruptFileError, MismatchError
+Unreachable, Harmful = UnreachableError, HarmfulError

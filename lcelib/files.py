@@ -47,7 +47,7 @@ def write_json(path: Path, value: object) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def kept(path: Path, make: Callable[[], object]) -> object:
+def cached_json(path: Path, make: Callable[[], object]) -> object:
     """What `make` gives, as JSON holds it: from the file where it is there, else made and kept."""
     if not path.exists():
         write_json(path, make())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lcelib import kernels
-from lcelib.errors import LceError, Unfit
+from lcelib.errors import LceError, MismatchError
 from lcelib.subnetworks import Subnetwork, check_names
 from lcelib.tensors import component
 
@@ -50,10 +50,10 @@ def check_pair(target: Subnetwork, reference: Subnetwork) -> None:
     for name in target.mask:
         if name not in reference.mask or target.theta[name].shape != reference.theta[name].shape:
             reason = f"{name} has another shape in the reference"
-            raise Unfit("reference", reason, "Use models of one architecture.")
+            raise MismatchError("reference", reason, "Use models of one architecture.")
     if target.initial != reference.initial:
         reason = "target and reference do not start from the same θ0"
-        raise Unfit("reference", reason, "Fine-tune both from one base model.")
+        raise MismatchError("reference", reason, "Fine-tune both from one base model.")
 
 
 def locate(

@@ -20,7 +20,7 @@ from transformers.models.auto.modeling_auto import (
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 
-from lcelib.errors import LceError, Unfit, Unsound
+from lcelib.errors import CorruptFileError, LceError, MismatchError
 
 TOYBERT = Path(__file__).parent / "toybert" / "model"
 END_OF_TEXT = "<|endoftext|>"
@@ -102,7 +102,7 @@ def check_loading(source: str | Path, info: dict) -> None:
     ):
         if names:
             shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
-            raise Unfit(
+            raise MismatchError(
                 f"model {str(source)!r}",
                 f"{len(names)} tensors are {kind}: {shown}",
                 "Use the checkpoint with the config it was saved with.",
@@ -113,7 +113,7 @@ def check_vocabulary(source: str | Path, model: nn.Module, tokenizer) -> None:
     """Refuse a tokenizer that can produce ids without an embedding, or without the tokens it needs."""
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
-        raise Unfit(
+        raise MismatchError(
             f"model {str(source)!r}",
             f"the tokenizer has {len(tokenizer)} tokens, the embedding {rows} rows",
             "Use the tokenizer that belongs to this checkpoint.",
@@ -123,7 +123,9 @@ def check_vocabulary(source: str | Path, model: nn.Module, tokenizer) -> None:
         start_id(tokenizer)
     elif tokenizer.mask_token_id is None:
         reason = "is a masked language model, but its tokenizer has no mask token"
-        raise Unfit(f"model {str(source)!r}", reason, "Use the tokenizer that belongs to it.")
+        raise MismatchError(
+            f"model {str(source)!r}", reason, "Use the tokenizer that belongs to it."
+        )
 
 
 def check_finite(source: str | Path, tensors: dict[str, Tensor]) -> None:
@@ -131,7 +133,7 @@ def check_finite(source: str | Path, tensors: dict[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         bad = tensor.numel() - int(torch.isfinite(tensor).sum())
         if bad:
-            raise Unsound(
+            raise CorruptFileError(
                 f"{source}", f"{bad} weights of {name} are NaN or Inf", "Use a sound checkpoint."
             )
 

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from lcelib import kernels
-from lcelib.errors import Unfit, Unsound
+from lcelib.errors import CorruptFileError, MismatchError
 from lcelib.files import atomic
 from lcelib.models import prunable
 
@@ -40,7 +40,9 @@ class Subnetwork:
     def __post_init__(self):
         for name, bits in self.mask.items():
             if name not in self.theta or len(bits) != -(-self.theta[name].size // 8):
-                raise Unfit(f"mask of {name}", "does not fit its weights", "Rebuild the file.")
+                raise MismatchError(
+                    f"mask of {name}", "does not fit its weights", "Rebuild the file."
+                )
 
     @cached_property
     def weights(self) -> dict[str, np.ndarray]:
@@ -105,7 +107,7 @@ def load(path: Path) -> Subnetwork:
         return Subnetwork(tensors, mask, meta["initial"], meta["info"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         remedy = "Delete it and run the command again: it will be rebuilt."
-        raise Unsound(f"subnetwork {path}", f"cannot be read ({error})", remedy) from error
+        raise CorruptFileError(f"subnetwork {path}", f"cannot be read ({error})", remedy) from error
 
 
 class Stored(Mapping):
@@ -130,7 +132,7 @@ def check_names(expected: set[str], found: set[str]) -> None:
     differ = sorted(expected ^ found)
     if differ:
         reason = f"{len(differ)} tensor names differ: {', '.join(differ[:3])}"
-        raise Unfit("architecture", reason, "Use models of one architecture.")
+        raise MismatchError("architecture", reason, "Use models of one architecture.")
 
 
 def full_mask(theta: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from lcelib.errors import LceError, Unfit, Unsound
+from lcelib.errors import CorruptFileError, LceError, MismatchError
 from lcelib.tensors import DTYPES, WIDTHS, in_a_layer
 
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
@@ -57,7 +57,7 @@ def entries(path: Path) -> dict[str, Entry]:
         raise LceError(f"{path}", "is not there", "Get all files of the checkpoint.") from error
     except (OSError, SafetensorError, KeyError) as error:
         remedy = "It is damaged, cut short, or not a safetensors file: get it again."
-        raise Unsound(f"{path}", f"cannot be read ({error})", remedy) from error
+        raise CorruptFileError(f"{path}", f"cannot be read ({error})", remedy) from error
     return found
 
 
@@ -114,7 +114,9 @@ def read(folder: str | Path) -> Checkpoint:
         if not all(isinstance(s, str) and Path(s).name == s for s in shards.values()):
             raise ValueError("weight_map names more than files of this folder")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Unsound(f"{index}", f"cannot be read ({error})", "Get the file again.") from error
+        raise CorruptFileError(
+            f"{index}", f"cannot be read ({error})", "Get the file again."
+        ) from error
     found: dict[str, Entry] = {}
     for shard in sorted(set(shards.values())):
         inside = entries(folder / shard)
@@ -133,13 +135,13 @@ def check_alike(target: Checkpoint, other: Checkpoint, patterns: Sequence[str] =
     differ = sorted(set(names) ^ set(theirs))
     if differ:
         reason = f"{len(differ)} tensor names differ from {target.folder}: {', '.join(differ[:3])}"
-        raise Unfit(f"{other.folder}", reason, "Use models of one architecture.")
+        raise MismatchError(f"{other.folder}", reason, "Use models of one architecture.")
     for what in ("shape", "dtype"):
         for name in names:
             mine, its = (getattr(c.entries[name], what) for c in (target, other))
             if mine != its:
                 reason = f"{name} has {what} {its}, in {target.folder} {mine}"
-                raise Unfit(f"{other.folder}", reason, "Use models of one architecture.")
+                raise MismatchError(f"{other.folder}", reason, "Use models of one architecture.")
     return names
 
 
@@ -154,7 +156,9 @@ def vocabulary(checkpoint: Checkpoint) -> dict[str, int]:
             known = {token: i for i, (token, _) in enumerate(known)}
         return dict(known)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Unsound(f"{file}", f"cannot be read ({error!r})", "Get the file again.") from error
+        raise CorruptFileError(
+            f"{file}", f"cannot be read ({error!r})", "Get the file again."
+        ) from error
 
 
 def check_vocabularies(target: Checkpoint, other: Checkpoint) -> None:
@@ -168,7 +172,7 @@ def check_vocabularies(target: Checkpoint, other: Checkpoint) -> None:
         f"{len(differ)} tokens have another id than in {target.folder}: {token!r} has "
         f"{its.get(token, 'none')}, there {mine.get(token, 'none')}"
     )
-    raise Unfit(f"{other.folder}", reason, "Use models with one tokenizer.")
+    raise MismatchError(f"{other.folder}", reason, "Use models with one tokenizer.")
 
 
 def differing(first: Checkpoint, second: Checkpoint) -> dict[str, int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lcelib.checkpoints.reading import Checkpoint
-from lcelib.errors import Exhausted, LceError, explained
+from lcelib.errors import LceError, ResourceError, as_resource_error
 from lcelib.tensors import WIDTHS
 
 # Files that belong to a model and hold no weights; everything else stays behind.
@@ -26,7 +26,7 @@ def complete(goal: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kind = Exhausted if explained(error, "") else LceError
+        kind = ResourceError if as_resource_error(error, "") else LceError
         raise kind(f"{goal}", f"cannot be written ({error})", "Nothing was kept.") from error
 
 
@@ -73,7 +73,7 @@ def check_space(goal: Path, needed: int) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         reason = f"needs {needed / 1e6:,.1f} MB, the disk has {free / 1e6:,.1f} MB free"
-        raise Exhausted(f"{goal}", reason, "Free some space, or write to another disk.")
+        raise ResourceError(f"{goal}", reason, "Free some space, or write to another disk.")
 
 
 @contextmanager

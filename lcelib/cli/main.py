@@ -5,7 +5,7 @@ import sys
 import typer
 
 from lcelib.cli import data, files, patches, runs, tools
-from lcelib.errors import LceError, explained
+from lcelib.errors import LceError, as_resource_error
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,7 +32,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Exception as error:
-        if (known := explained(error, " ".join(["lce", *sys.argv[1:3]]))) is None:
+        if (known := as_resource_error(error, " ".join(["lce", *sys.argv[1:3]]))) is None:
             raise
         print(f"error: {known}", file=sys.stderr)
         sys.exit(known.exit_code)

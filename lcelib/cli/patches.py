@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lcelib.errors import Harmful, LceError
+from lcelib.errors import HarmfulError, LceError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 File = Annotated[Path, typer.Argument(help="Patch file, NAME.lce.safetensors.")]
@@ -47,7 +47,7 @@ def make(
     describe["base"] = {k: v for k, v in (("id", id_), ("revision", revision)) if v}
     if describe["direction"] == directions.TOWARDS and not towards_stereotype:
         reason = "raises stereotype scores"
-        raise Harmful("patch", reason, "If you want that, say so: --towards-stereotype.")
+        raise HarmfulError("patch", reason, "If you want that, say so: --towards-stereotype.")
     if output.exists():
         raise LceError(f"{output}", "exists already", "Give a new name, or remove it.")
     with show.bar(not json_) as progress:

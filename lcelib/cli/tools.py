@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from lcelib.errors import LceError, Unfit
+from lcelib.errors import LceError, MismatchError
 from lcelib.run.profiles import CONDITIONS, parse_overrides, profile
 
 MODEL = "Folder, hub id, toybert or smollm2."
@@ -64,7 +64,9 @@ def measure(
     elif against:
         other = load(against)
         if other.tokenizer.get_vocab() != lm.tokenizer.get_vocab():
-            raise Unfit(against, "has another tokenizer", "Compare models with one tokenizer.")
+            raise MismatchError(
+                against, "has another tokenizer", "Compare models with one tokenizer."
+            )
         after = ready(other.model)
     rows = [
         {"measure": s.measure, "variant": s.variant, "n": s.n, "before": s.value}

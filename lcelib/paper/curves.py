@@ -9,7 +9,7 @@ import pandas as pd
 
 from lcelib import subnetworks as sn
 from lcelib.editing import edit
-from lcelib.files import kept
+from lcelib.files import cached_json
 from lcelib.localization import Located
 from lcelib.models import load
 from lcelib.paper.experiments import Bench, find
@@ -91,7 +91,7 @@ def curves(run: Run, seed: int) -> pd.DataFrame:
         for where, part, alpha in product(where_names, PARTS, ALPHAS):
             patch = edits.patch(direction, where, part).scale(alpha)
             measure = partial(_shown, bench, key, patch)
-            for values in kept(scratch / f"{target}-{where}-{part}-{alpha:g}.json", measure):
+            for values in cached_json(scratch / f"{target}-{where}-{part}-{alpha:g}.json", measure):
                 rows.append((direction, where, part, alpha, *values))
     shutil.rmtree(scratch)
     columns = "direction localization components alpha measure value n variant"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lcelib.editing import edit, transfer
-from lcelib.files import atomic, kept
+from lcelib.files import atomic, cached_json
 from lcelib.localization import Located, locate
 from lcelib.measures import Score
 from lcelib.paper.grid import Edit, grid
@@ -137,7 +137,7 @@ def measure_all(
         return _edited(bench, cell, located_for[place], patch, settings, seed)
 
     for number, cell in enumerate(grid(target, settings)):
-        yield from kept(folder / f"{number}.json", lambda cell=cell: rows(cell))
+        yield from cached_json(folder / f"{number}.json", lambda cell=cell: rows(cell))
 
 
 def _edited(bench: Bench, cell: Edit, located, patch, settings, seed) -> list[dict]:

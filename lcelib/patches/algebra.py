@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lcelib import kernels
-from lcelib.errors import LceError, Unfit
+from lcelib.errors import LceError, MismatchError
 from lcelib.tensors import bits
 
 
@@ -79,7 +79,7 @@ def union(name: str, one: Change, two: Change) -> tuple[np.ndarray, ...]:
     same = one.old.dtype == two.old.dtype
     if not same or one.old[here].tobytes() != two.old[there].tobytes():
         reason = f"{name} has other old values in one than in the other"
-        raise Unfit("patches", reason, "Use patches of one base model.")
+        raise MismatchError("patches", reason, "Use patches of one base model.")
     old = np.concatenate([one.old, two.old])[first]
     states = []
     for change in (one, two):
@@ -93,12 +93,14 @@ def check_same_base(one: Mapping, two: Mapping) -> None:
     bases = [info.get("base", {}) for info in (one, two)]
     for key in ("architecture", "tokenizer"):
         if None not in (values := [b.get(key) for b in bases]) and values[0] != values[1]:
-            raise Unfit("patches", f"are of different models ({key})", "Use one base model.")
+            raise MismatchError(
+                "patches", f"are of different models ({key})", "Use one base model."
+            )
     tensors = [b.get("tensors", {}) for b in bases]
     for name in tensors[0].keys() & tensors[1].keys():
         if tensors[0][name] != tensors[1][name]:
             reason = f"are of different models ({name} differs)"
-            raise Unfit("patches", reason, "Use one base model.")
+            raise MismatchError("patches", reason, "Use one base model.")
 
 
 def derived_info(how: str, *infos: Mapping) -> dict[str, object]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from lcelib.checkpoints.reading import Checkpoint, vocabulary
-from lcelib.errors import Unfit
+from lcelib.errors import MismatchError
 from lcelib.models import prunable
 from lcelib.tensors import bits
 
@@ -76,10 +76,10 @@ def check_base(
     """Refuse a model that is not the patch's base in matrices, vocabulary, or a tensor with a digest."""
     remedy = f"Use {wanted.get('id') or 'the model that the patch was made for'}."
     if wanted.get("architecture") not in (None, architecture(shapes)):
-        raise Unfit(what, "is of another architecture than the patch's base", remedy)
+        raise MismatchError(what, "is of another architecture than the patch's base", remedy)
     known = tokenizer(vocabulary_)
     if None not in (known, wanted.get("tokenizer")) and known != wanted["tokenizer"]:
-        raise Unfit(what, "has another tokenizer than the patch's base", remedy)
+        raise MismatchError(what, "has another tokenizer than the patch's base", remedy)
     for name, entry in wanted.get("tensors", {}).items():
         if digests.get(name, entry["sha256"]) != entry["sha256"]:
-            raise Unfit(what, f"{name} is not that of the patch's base", remedy)
+            raise MismatchError(what, f"{name} is not that of the patch's base", remedy)

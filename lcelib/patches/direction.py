@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from lcelib.errors import Harmful, LceError
+from lcelib.errors import HarmfulError, LceError
 
 AWAY, TOWARDS, UNKNOWN = "away from stereotype", "towards stereotype", "unknown"
 DIRECTIONS = (AWAY, TOWARDS, UNKNOWN)
@@ -47,4 +47,4 @@ def refuse_harm(info: Mapping, alpha: float) -> None:
         reason = (
             f"at α = {alpha:g} raises stereotype scores (made for {meant:g}, labelled {label!r})"
         )
-        raise Harmful("patch", reason, "If you want that, say so: towards_stereotype.")
+        raise HarmfulError("patch", reason, "If you want that, say so: towards_stereotype.")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lcelib.errors import LceError, Unreachable, explained
+from lcelib.errors import LceError, UnreachableError, as_resource_error
 from lcelib.files import atomic
 from lcelib.patches import card, reading
 from lcelib.patches import direction as directions
@@ -97,11 +97,11 @@ def asked(repository: str) -> Iterator[None]:
     try:
         yield
     except (HFValidationError, *HfHubHTTPError.__bases__, OSError) as error:
-        if (known := explained(error, repository)) is not None:
+        if (known := as_resource_error(error, repository)) is not None:
             raise known from error
         refused = (HFValidationError, HfHubHTTPError, LocalTokenNotFoundError)
         remedy = login if isinstance(error, refused) else network
-        raise Unreachable(f"repository {repository!r}", first_line(error), remedy) from error
+        raise UnreachableError(f"repository {repository!r}", first_line(error), remedy) from error
 
 
 def first_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lcelib import kernels
-from lcelib.errors import LceError, Unfit
+from lcelib.errors import LceError, MismatchError
 from lcelib.models import prunable
 from lcelib.patches import algebra, reading
 from lcelib.patches import base as base_model
@@ -56,15 +56,15 @@ class Patch:
         missing = sorted(set(self.changes) - set(parameters))
         if missing:
             reason = f"has no tensor {missing[0]} ({len(missing)} missing)"
-            raise Unfit("model", reason, "Use the model that the patch was made for.")
+            raise MismatchError("model", reason, "Use the model that the patch was made for.")
         views = {name: parameters[name].detach().view(-1) for name in self.changes}
         for name, change in self.changes.items():
             if len(change.index) and change.index[-1] >= views[name].numel():
                 reason = f"{name} has {views[name].numel()} weights, the patch needs more"
-                raise Unfit("model", reason, "Use the model that the patch was made for.")
+                raise MismatchError("model", reason, "Use the model that the patch was made for.")
             if views[name].dtype != (own := like(change.old, views[name]).dtype):
                 reason = f"{name} is {views[name].dtype}, the patch {own}"
-                raise Unfit("model", reason, "Load the model in the patch's dtype.")
+                raise MismatchError("model", reason, "Load the model in the patch's dtype.")
         return views
 
     def _positions(self, views: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -76,7 +76,7 @@ class Patch:
     def _refuse(self, wrong: dict[str, int], verb: str) -> None:
         for name in (n for n in self.changes if wrong.get(n)):
             reason = f"cannot be {verb}: {wrong[name]} weights of {name} are not what it expects"
-            raise Unfit("patch", reason, "Is this the right model, in the right state?")
+            raise MismatchError("patch", reason, "Is this the right model, in the right state?")
 
     def _check(self, model: nn.Module, alpha: float, verb: str) -> None:
         """Refuse unless the model's listed weights are those of this patch at `alpha`."""
@@ -183,7 +183,9 @@ class Patch:
         state = "base" if holds(0.0) else "applied" if holds(self.alpha) else None
         if state is None:
             reason = "is neither the patch's base nor has it the patch at this strength"
-            raise Unfit("model", reason, "Give the strength it was applied at: scale(alpha).")
+            raise MismatchError(
+                "model", reason, "Give the strength it was applied at: scale(alpha)."
+            )
         if "base" in self.info:
             digests = {}
             for name, change in self.changes.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lcelib.errors import LceError, Unsound
+from lcelib.errors import CorruptFileError, LceError
 from lcelib.files import DATA
 from lcelib.patches import schema
 from lcelib.patches.format import FORMAT, LARGEST_HEADER, SECTIONS, ZEROS, Arrays, _blocks
@@ -72,7 +72,7 @@ def check(path: Path) -> File:
         raise LceError(f"{path}", "is not there", "Give the path of a patch.") from error
     except (OSError, ValueError, RecursionError) as error:
         reason = f"is no sound file of located weights ({error})"
-        raise Unsound(f"{path}", reason, AGAIN) from error
+        raise CorruptFileError(f"{path}", reason, AGAIN) from error
     data = (
         np.memmap(path, np.uint8, "r")[8 + length :] if size > 8 + length else np.empty(0, np.uint8)
     )
@@ -144,7 +144,7 @@ def read(path: Path) -> tuple[Arrays, dict]:
             raise ValueError("some tensors have values, others have not")
     except (ValueError, TypeError, KeyError) as error:
         reason = f"is no sound file of located weights ({error})"
-        raise Unsound(f"{path}", reason, AGAIN) from error
+        raise CorruptFileError(f"{path}", reason, AGAIN) from error
     return arrays, file.info
 
 

@@ -11,7 +11,7 @@ GRACE = 5  # seconds that a child has to end by itself
 
 
 @contextmanager
-def attended(command: Sequence[str], **options) -> Iterator[subprocess.Popen]:
+def child_process(command: Sequence[str], **options) -> Iterator[subprocess.Popen]:
     """A process, in a group of its own, that does not outlive an end of this one that can be seen.
 
     On Ctrl-C, SIGTERM, SIGHUP or an error inside the block it and all of its group are

@@ -12,7 +12,7 @@ from pathlib import Path
 from lcelib.errors import LceError
 from lcelib.files import lock
 from lcelib.run.paths import ROOT, Run, results_folder
-from lcelib.run.processes import attended
+from lcelib.run.processes import child_process
 from lcelib.run.profiles import Profile
 
 
@@ -52,7 +52,7 @@ def build(
             for f in sorted({run.folder for run in runs})
         ]
         process = stack.enter_context(
-            attended(
+            child_process(
                 command,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

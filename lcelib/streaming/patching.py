@@ -9,7 +9,7 @@ from lcelib import kernels, tensors
 from lcelib.checkpoints import reading as checkpoint
 from lcelib.checkpoints import writing
 from lcelib.checkpoints.reading import Checkpoint
-from lcelib.errors import LceError, Unfit
+from lcelib.errors import LceError, MismatchError
 from lcelib.kernels.numpy_keys import pieces
 from lcelib.patches import base as base_model
 from lcelib.patches import direction as directions
@@ -28,10 +28,14 @@ def expected(source: Checkpoint, patch: Path, alpha: float | None) -> tuple[dict
         fits = name in source.entries and source.entries[name].dtype in tensors.DTYPES
         if not fits or source.array(name).dtype != before.dtype:
             reason = f"has no tensor {name} of the patch's dtype"
-            raise Unfit(f"{source.folder}", reason, "Use the model that the patch was made for.")
+            raise MismatchError(
+                f"{source.folder}", reason, "Use the model that the patch was made for."
+            )
         if len(index) and index[-1] >= source.entries[name].size:
             reason = f"has fewer weights in {name} than the patch needs"
-            raise Unfit(f"{source.folder}", reason, "Use the model that the patch was made for.")
+            raise MismatchError(
+                f"{source.folder}", reason, "Use the model that the patch was made for."
+            )
     return changes, about, about.get("alpha", 1.0) if alpha is None else alpha
 
 
@@ -55,7 +59,7 @@ def _state(
     if state is None:
         name, number = next(iter(left.items()))
         reason = f"{number} weights of {name} are not what {patch} expects"
-        raise Unfit(f"{one.folder}", reason, "Is this the right model, in the right state?")
+        raise MismatchError(f"{one.folder}", reason, "Is this the right model, in the right state?")
     if "base" in about:
         touched = changes if whole else ()
         digests = {n: base_model.digest(_restored(one, n, *changes[n][:2])) for n in touched}
@@ -102,7 +106,7 @@ def apply(
     if state != ("applied" if revert else "base") and alpha:
         reason = f"does not have {patch}" if revert else f"has {patch} already"
         remedy = "Give --alpha as it was applied with." if revert else "Take it back first."
-        raise Unfit(f"{source}", reason, remedy)
+        raise MismatchError(f"{source}", reason, remedy)
     goal = 0.0 if revert else alpha
     found = Found({n: one.entries[n].size for n in changes})
 

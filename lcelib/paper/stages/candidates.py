@@ -1,7 +1,7 @@
 """Measure every setting that the patch of a pretrained model may have, on held-out pairs."""
 
 from lcelib.editing import transfer
-from lcelib.files import kept
+from lcelib.files import cached_json
 from lcelib.models import load
 from lcelib.paper.release import STRENGTHS, contrast, locations, seeds_of, validation, write_table
 from lcelib.run.paths import Run, use_threads
@@ -22,12 +22,12 @@ def run(settings: Profile, name: str) -> None:
         return {s.measure: s.value for s in suite(lm.model)}
 
     rows = [{"contrast": name, "localization": "", "alpha": 0.0, "weights": 0}]
-    rows[0] |= kept(scratch / "base.json", values)
+    rows[0] |= cached_json(scratch / "base.json", values)
     for how, start, end, located in locations(*pair, settings.measured_sparsity):
         patch = transfer(base, start, end, located)
         for alpha in STRENGTHS:
             with patch.scale(alpha).applied(lm.model):
-                found = kept(scratch / f"{how}-{alpha:g}.json", values)
+                found = cached_json(scratch / f"{how}-{alpha:g}.json", values)
             about = {"contrast": name, "localization": how, "alpha": alpha, "weights": located.size}
             rows.append(about | found)
     write_table(run.candidates(name), rows)

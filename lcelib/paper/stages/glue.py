@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lcelib.editing import edit
-from lcelib.files import atomic, kept
+from lcelib.files import atomic, cached_json
 from lcelib.measures import glue as tasks
 from lcelib.models import load
 from lcelib.paper.experiments import find
@@ -32,7 +32,7 @@ def run(settings: Profile) -> None:
     scratch, rows = run.scratch("glue", paths), []
     cells = [cell for cell in grid("stereotypical", settings) if in_table_2(cell, settings)]
     for (number, cell), task in product(enumerate([None, *cells]), tasks.TASKS):
-        scores = kept(
+        scores = cached_json(
             scratch / f"{number}-{task}.json", lambda c=cell, t=task: _scores(settings, paths, c, t)
         )
         where = {f: getattr(cell, f, "") for f in ("localization", "strategy", "alpha")}

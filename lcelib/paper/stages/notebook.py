@@ -8,7 +8,7 @@ import sys
 
 from lcelib.errors import LceError
 from lcelib.run.paths import ROOT, Run
-from lcelib.run.processes import attended
+from lcelib.run.processes import child_process
 from lcelib.run.profiles import Profile
 
 NOTEBOOK_TIMEOUT = 600
@@ -28,7 +28,7 @@ def run(settings: Profile, seed: int, name: str) -> None:
     command += ["-p", "seed", str(seed), "-r", "overrides", ";".join(overrides)]
     environment = os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with attended(command, env=environment, **pipes) as done:
+    with child_process(command, env=environment, **pipes) as done:
         said = done.communicate()[1]
     if done.returncode:
         tail = "\n".join(said.splitlines()[-15:])
