@@ -95,13 +95,14 @@ def train(
     Every `checkpoint_every` steps the state is kept beside it, and taken up by the same call.
     Example: lce train --of anti --output anti/ --set model=bert/ --set texts=wiki.txt
     """
+    from lcelib.batches import encode
     from lcelib.checkpoints.writing import folder
     from lcelib.corpus.specification import read_spec
     from lcelib.models import load
     from lcelib.paper.inputs import mask_rates
     from lcelib.paper.preflight import check_inputs, check_words
     from lcelib.run import paths
-    from lcelib.training import Recipe, encode, fine_tune
+    from lcelib.training import Recipe, fine_tune
 
     if of not in CONDITIONS:
         raise LceError(f"--of {of!r}", "is unknown", f"Use {', '.join(CONDITIONS)}.")

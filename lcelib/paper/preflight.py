@@ -51,10 +51,10 @@ def check_inputs(settings: Profile) -> Corpus:
 def check_words(settings: Profile, tokenizer) -> None:
     """Refuse word lists that the model's vocabulary cannot write, with the words."""
     from lcelib.measures import Weat, weat
-    from lcelib.models import unknown
+    from lcelib.models import unknown_words
 
     spec = read_spec(settings.bias_spec)
-    if lacking := unknown(tokenizer, spec.words):
+    if lacking := unknown_words(tokenizer, spec.words):
         reason = f"{len(lacking)} words are not in the model's vocabulary: {', '.join(lacking)}"
         raise LceError(f"bias specification {spec.name!r}", reason, "Use words that it knows.")
     for field in ("weat", "weat_unseen", "weat_names"):

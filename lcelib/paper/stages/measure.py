@@ -43,7 +43,7 @@ def run(settings: Profile, seed: int, target: str) -> None:
         at = sparsities.index(settings.measured_sparsity)
         path = run.subnetwork(settings.other_seed(seed), condition, at)
         paths[condition + OTHER_SEED, settings.measured_sparsity] = path
-    networks = sn.Stored(paths)
+    networks = sn.SubnetworkFiles(paths)
     inputs = [run.corpus, *run.probes, *paths.values()]
     scratch = run.scratch(f"measure-seed{seed}-{target}", inputs)
     rows = list(measure_all(target, networks, lm.model, ready, settings, seed, scratch))
