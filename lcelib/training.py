@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lcelib import kernels
 from lcelib.errors import LceError
+from lcelib.extras import require
 from lcelib.files import atomic
 from lcelib.models import causal, logits_at, pad, pad_id, token_ids
 
@@ -194,6 +195,7 @@ def fine_tune(
     that takes what `collate` returns. Raises LceError when the loss is not finite, at
     that step.
     """
+    require("training", "accelerate")
     from accelerate import Accelerator
 
     precision = "bf16" if torch.cuda.is_available() else "no"

@@ -11,6 +11,7 @@ from lcelib.corpus.specification import BiasSpec
 from lcelib.corpus.texts import split_sentences
 from lcelib.data.sources import cache
 from lcelib.errors import LceError
+from lcelib.extras import require
 from lcelib.files import lock, write_json
 
 HUB = ("wikimedia/wikipedia", "20231101.en")  # the paper's dump, 20220301, is no longer served
@@ -39,6 +40,7 @@ def _identity(source: str) -> list:
 
 def articles(source: str):
     """The stream of articles: the hub's Wikipedia, or files with a column "text"."""
+    require("Wikipedia", "datasets")
     import datasets
 
     if source == "wikipedia":

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import pearsonr, spearmanr
 from torch import Tensor, nn
 
 from lcelib.errors import LceError
+from lcelib.extras import require
 from lcelib.measures import Score
 from lcelib.models import LanguageModel, causal, pad, pad_id, start_id
 from lcelib.training import EncodedText, Recipe, fine_tune
@@ -36,6 +36,7 @@ TASKS = {
 
 def read(task: Task, split: str, folder: str | Path | None = None, limit: int | None = None):
     """Rows of one split: from the hub, or from `folder` with SPLIT.jsonl or SPLIT.parquet."""
+    require("GLUE", "datasets")
     import datasets
 
     try:
@@ -145,6 +146,8 @@ def evaluate(
 
 @torch.inference_mode()
 def _score(model: Classifier, task: Task, split: str, data: Pairs) -> list[Score]:
+    from scipy.stats import pearsonr, spearmanr
+
     device, found = next(model.parameters()).device, []
     for start in range(0, len(data.ids), 64):
         batch = data(range(start, min(start + 64, len(data.ids))))
