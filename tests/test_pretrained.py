@@ -16,7 +16,6 @@ from lcelib.models import load
 from lcelib.paper import pretrained, pretrained_tables, release, stages
 from lcelib.paper import results as paper_results
 from lcelib.paper.claims import NOT, PART, SHOWS
-from lcelib.paper.experiments import _ends
 from lcelib.paper.grid import CONTRAST, grid
 from lcelib.patches.patch import Patch
 from lcelib.run.paths import Run
@@ -241,6 +240,6 @@ def test_a_dense_model_is_its_own_start(toy):
 
 def test_the_ends_of_a_difference():
     cells = grid("original", profile("smollm2"))
-    assert _ends(cells[0]) == ("stereotypical", "anti")
+    assert cells[0].ends == ("stereotypical", "anti")
     away = next(c for c in cells if c.alpha < 0)
-    assert _ends(away) == ("original", "stereotypical")
+    assert away.ends == ("original", "stereotypical")

@@ -293,8 +293,7 @@ def test_the_papers_changes_of_perplexity_are_per_cent_of_its_own_perplexity():
 
 
 def test_winning_tickets_are_within_five_per_cent():
-    from lcelib.paper import checks
-    from lcelib.paper import results as gaps
+    from lcelib.paper import checks, findings
 
     results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
     at = (results["measure"] == "perplexity") & (results["target"] == "anti")
@@ -302,7 +301,7 @@ def test_winning_tickets_are_within_five_per_cent():
     dense = float(results.loc[at & (results["sparsity"] == 0), "value"].iloc[0])
     for factor, within in ((1.0499, True), (1.0501, False)):
         results.loc[at & (results["sparsity"] == 0.4), "value"] = factor * dense
-        excess = gaps.ticket_excess(results, PROFILES["toy"])
+        excess = findings.ticket_excess(results, PROFILES["toy"])
         assert excess.max(axis=None) == pytest.approx(factor - 1)
         row = next(c for c in checks.language(results, PROFILES["toy"]) if "excess" in c["check"])
         assert row["met"] is within

@@ -1,5 +1,6 @@
 """The repository's own pages: the map of the rooms, the metadata, and the paths they name."""
 
+import ast
 import importlib
 import json
 import re
@@ -100,12 +101,16 @@ def test_the_table_of_notebooks_is_complete():
 def test_every_import_of_the_notebooks_resolves():
     for path in (ROOT / "notebooks").rglob("*.ipynb"):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            lines = "".join(cell["source"]) if cell["cell_type"] == "code" else ""
-            for module, names in re.findall(r"^\s*from (lcelib[\w.]*) import (.+)$", lines, re.M):
-                found = importlib.import_module(module)
-                for name in (n.partition(" as ")[0].strip(" ()") for n in names.split(",")):
-                    known = hasattr(found, name) or find_spec(f"{module}.{name}")
-                    assert known, (path.name, module, name)
+            code = "".join(cell["source"]) if cell["cell_type"] == "code" else ""
+            for node in ast.walk(ast.parse(re.sub(r"^[!%].*$", "", code, flags=re.M))):
+                if isinstance(node, ast.ImportFrom) and node.module.startswith("lcelib"):
+                    found = importlib.import_module(node.module)
+                    for name in (alias.name for alias in node.names):
+                        package = hasattr(found, "__path__")
+                        known = hasattr(found, name) or (
+                            package and find_spec(f"{node.module}.{name}")
+                        )
+                        assert known, (path.name, node.module, name)
 
 
 def named(page: Path) -> set[str]:

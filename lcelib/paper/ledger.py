@@ -10,7 +10,8 @@ from lcelib.files import atomic
 from lcelib.localization import locate
 from lcelib.paper import pretrained
 from lcelib.paper.claims import CLAIMS
-from lcelib.paper.grid import OTHER_SEED
+from lcelib.paper.edits import OTHER_SEED
+from lcelib.paper.results import NotInTableError
 from lcelib.run.paths import Run
 from lcelib.run.profiles import OPPOSITE
 from lcelib.tensors import component
@@ -27,8 +28,8 @@ def judge(results: pd.DataFrame, located: pd.DataFrame, settings) -> list[dict]:
         try:
             ours, interval, verdict = claim.judge(results, located, settings)
             if not np.isfinite(interval.mean):
-                raise ValueError("a value is missing")
-        except (KeyError, ValueError, IndexError, ZeroDivisionError):
+                raise NotInTableError("a value is missing")
+        except NotInTableError:
             ours, interval, verdict = "the grid of this profile does not hold it", None, UNTESTABLE
         bounds = [round(x, 4) for x in (interval.low, interval.high)] if interval else [np.nan]
         ledger.append(

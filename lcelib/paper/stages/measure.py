@@ -7,8 +7,8 @@ import torch
 from lcelib import subnetworks as sn
 from lcelib.measures.registry import suite as all_of
 from lcelib.models import load
+from lcelib.paper.edits import OTHER_SEED
 from lcelib.paper.experiments import measure_all, write_rows
-from lcelib.paper.grid import OTHER_SEED
 from lcelib.paper.inputs import read_corpus
 from lcelib.run.paths import PROBES, Run, use_threads
 from lcelib.run.profiles import ORIGINAL, Profile
