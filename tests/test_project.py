@@ -22,16 +22,32 @@ from lcelib.run.profiles import PROFILES, check_seed, parse_overrides, profile
 
 
 def pins(path):
-    return set(re.findall(r"^\s*(?:- )?([a-z0-9-]+==[\w.]+(?:; .+)?)$", path.read_text(), re.M))
+    """Every pin of a file, without its marker."""
+    return set(re.findall(r"^\s*(?:- )?([A-Za-z0-9-]+==[\w.]+)\b", path.read_text(), re.M))
 
 
-def test_both_environments_pin_the_same():
+def test_all_files_pin_the_same():
+    """Also the lock, but for torch, whose builds have one version and different files."""
     wanted = pins(ROOT / "requirements.txt")
     assert pins(ROOT / "environment.yml") == wanted
-    assert "torch==2.13.0" in wanted
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    names = {re.split(r"[><=]", d)[0] for d in declared}
-    assert names <= {p.split("==")[0] for p in wanted}
+    markers = [
+        re.findall(r"==.+;.+", (ROOT / f).read_text())
+        for f in ("requirements.txt", "environment.yml")
+    ]
+    assert markers[0] == markers[1] != []
+    assert wanted - pins(ROOT / "requirements.lock") == {"torch==2.13.0"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [r for requirements in project["optional-dependencies"].values() for r in requirements]
+    names = {re.split(r"[^\w-]", r)[0] for r in project["dependencies"] + extras}
+    assert names - {"lcelib"} == {pin.split("==")[0] for pin in wanted}
+
+
+def test_the_lock_has_hashes_and_no_place():
+    text = (ROOT / "requirements.lock").read_text()
+    packages = re.findall(r"^[\w.-]+==.*(?:\n +.*)*", text, re.M)
+    assert len(packages) == len(re.findall(r"^[^#\s]", text, re.M))
+    assert all("--hash=sha256:" in package for package in packages)
+    assert not re.search(r"https?:|file:|index-url|find-links|@ ", text)
 
 
 def lce(*arguments, cwd=None, **environment):
