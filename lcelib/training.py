@@ -27,6 +27,7 @@ from lcelib.batches import (
     generator,
 )
 from lcelib.errors import LceError
+from lcelib.extras import require
 from lcelib.files import atomic
 from lcelib.models import is_causal, logits_at
 
@@ -116,6 +117,7 @@ def fine_tune(
     its `collate` and its `loss`, a module that takes the batches of `collate`. Raises LceError
     at the first step whose loss is not finite.
     """
+    require("training", "accelerate")
     from accelerate import Accelerator
 
     accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")

@@ -126,6 +126,7 @@ def test_a_damaged_file_is_fetched_again(server):
     assert whole(sources.get("pair"))
 
 
+@pytest.mark.posix
 @pytest.mark.faults(5)
 def test_a_full_disk_is_named(server, tmp_path, monkeypatch):
     place = tmp_path / "small"
@@ -142,6 +143,7 @@ def test_a_full_disk_is_named(server, tmp_path, monkeypatch):
         subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.posix
 @pytest.mark.faults(9)
 def test_two_processes_share_a_cache(server):
     with multiprocessing.get_context("fork").Pool(4) as pool:

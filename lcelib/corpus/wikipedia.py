@@ -12,6 +12,7 @@ from lcelib.corpus.specification import BiasSpec
 from lcelib.corpus.texts import split_sentences
 from lcelib.data.sources import cache
 from lcelib.errors import LceError
+from lcelib.extras import require
 from lcelib.files import lock, write_json
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def _identity(source: str) -> list[Any]:
 
 def articles(source: str) -> "IterableDataset":
     """Stream articles from the hub's Wikipedia, or from files with a column "text"."""
+    require("Wikipedia", "datasets")
     import datasets
 
     name: str = HUB[0]

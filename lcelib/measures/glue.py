@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy.stats import pearsonr, spearmanr
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from lcelib.batches import Batch, EncodedText
 from lcelib.errors import LceError
+from lcelib.extras import require
 from lcelib.measures import Score
 from lcelib.models import LanguageModel, base_model, embedding, is_causal, pad, pad_id, start_id
 from lcelib.training import Recipe, fine_tune
@@ -45,6 +45,7 @@ def read(
     task: Task, split: str, folder: str | Path | None = None, limit: int | None = None
 ) -> "Dataset":
     """Read the rows of one split, from the hub or from SPLIT.jsonl or SPLIT.parquet in `folder`."""
+    require("GLUE", "datasets")
     import datasets
 
     try:
@@ -163,6 +164,8 @@ def evaluate(
 
 @torch.inference_mode()
 def _score(model: Classifier, task: Task, split: str, data: PairCollator) -> list[Score]:
+    from scipy.stats import pearsonr, spearmanr
+
     device, outputs = next(model.parameters()).device, []
     for start in range(0, len(data.ids), 64):
         batch = data(range(start, min(start + 64, len(data.ids))))

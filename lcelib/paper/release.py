@@ -132,7 +132,7 @@ def validation(run: Run, tokenizer):
 
     corpus = read_corpus(run)
     pairs = [(p.stereotypical, p.anti) for p in corpus.held_out_pairs]
-    agreement = crows.read(run.probe("agreement.csv"), "agreement")
+    agreement = crows.read(run.probe["agreement"], "agreement")
     measures = [
         CrowsPairs(pairs, tokenizer, name="held_out"),
         CrowsPairs(agreement, tokenizer, name="agreement"),

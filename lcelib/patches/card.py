@@ -53,7 +53,7 @@ def text(path: Path) -> str:
 
 
 def summary(path: Path) -> list[str]:
-    """Size and table of measures, for the README."""
+    """Size and table of measures, for docs/patches.md."""
     arrays, info = reading.read(path)
     weights, size = sum(len(a[0]) for a in arrays.values()), reading.find(path).stat().st_size
     how = info["method"]

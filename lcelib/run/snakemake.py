@@ -58,7 +58,7 @@ def build(
                 stderr=subprocess.STDOUT,
                 text=True,
                 env=os.environ | {"LC_ALL": "C.UTF-8", "LCE_RESULTS": str(results_folder())},
-                pass_fds=held,
+                pass_fds=held if os.name == "posix" else (),
             )
         )
         for line in process.stdout:
