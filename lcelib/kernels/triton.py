@@ -52,7 +52,7 @@ def _sampled(sizes: tuple[int, ...], where: torch.device) -> tuple[torch.Tensor,
 class Tables:
     """Dicts of tensors with the same names, sizes and device, ready for one launch."""
 
-    def __init__(self, tensors: Tensors):
+    def __init__(self, tensors: Tensors) -> None:
         self.names, values = list(tensors), list(tensors.values())
         self.device = values[0].device
         self.shape = tuple(t.numel() for t in values)
@@ -85,7 +85,7 @@ def kind(tensors: Tensors) -> int:
     return KINDS[next(iter(tensors.values())).dtype]
 
 
-def word(tensors: Tensors):
+def word(tensors: Tensors) -> tl.dtype:
     """Return the unsigned integer type of the tensors' element size."""
     return {1: tl.uint8, 2: tl.uint16, 4: tl.uint32}[next(iter(tensors.values())).element_size()]
 
@@ -93,7 +93,9 @@ def word(tensors: Tensors):
 class Keys:
     """The keys of |w|, or of |second − first|, on the device (see `keys.Keys`)."""
 
-    def __init__(self, first: Tensors, second: Tensors | None = None, among: Tensors | None = None):
+    def __init__(
+        self, first: Tensors, second: Tensors | None = None, among: Tensors | None = None
+    ) -> None:
         self.models = {"": first} if second is None else by_role(first, second)
         self.table, self.offset = Tables(first), int(among is not None)
         self.size, self.device = sum(self.table.shape), self.table.device

@@ -148,7 +148,7 @@ def pack(
     first, bad, sizes, block_tensor, block_start, bound, before, ties, masks,
     KIND: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """m = [key > bound, or key = bound and it is not among the first `ties`], packed.
+    """Mask m = [key > bound, or key = bound and it is not among the first `ties`], packed.
 
     `before` holds the number of equal keys in the blocks before. Eight neighbouring flags
     make one byte, the first in its highest bit.
@@ -205,7 +205,7 @@ def dense(
     target, reference, out, sizes, block_tensor, block_start, alpha,
     KIND: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """out = θ + α (θ_r − θ) (Eq. 3–4 with b = 1), in float32, rounded once to the dtype.
+    """Edit: out = θ + α (θ_r − θ) (Eq. 3–4 with b = 1), in float32, rounded once to the dtype.
 
     Rounding to bfloat16, to the nearest with ties to even, is that of `tensors.narrow`.
     """
@@ -229,7 +229,7 @@ def hold(
     weights, masks, sizes, block_tensor, block_start,
     WORD: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """w = m ⊙ w: +0 is written where the packed mask has no weight, nothing elsewhere."""
+    """Hold: w = m ⊙ w. +0 is written where the packed mask has no weight, nothing elsewhere."""
     tensor, at, valid = _place(sizes, block_tensor, block_start, EVEN, BLOCK)
     pruned = valid & (_present(masks, tensor, at, valid) == 0)
     tl.store(_pointer(weights, tensor, WORD, EVEN) + at, tl.zeros((BLOCK,), WORD), mask=pruned)
