@@ -1,4 +1,4 @@
-"""`make bench`: measure, write the CSV, the plot and the README's table, print the verdicts."""
+"""`make bench`: measure, write the CSV, the plot and the table of docs/performance.md, print the verdicts."""
 
 import argparse
 import datetime
@@ -48,7 +48,7 @@ def main() -> None:
         results = pd.concat([old[~again], results])
     results.to_csv(report.CSV, index=False, float_format="%.6g")
     report.plot(results)
-    report.update_readme(results)
+    report.update_page(results)
     print(report.text(results), **FLUSH)
 
 

@@ -14,41 +14,69 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import badges
+import house
 
 from lcelib.paper.stages.notebook import run as execute
 from lcelib.run import snakemake
 from lcelib.run.paths import ROOT, Run
 from lcelib.run.profiles import PROFILES
 
-FILES = ("CITATION.cff", "LICENSE", "Snakefile", "notebooks/exercises/common_mistakes.toml")
+PROJECT = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "CODE_OF_CONDUCT.md")
+FILES = (
+    "CITATION.cff",
+    "LICENSE",
+    "Snakefile",
+    "notebooks/exercises/common_mistakes.toml",
+    *PROJECT,
+)
 FOLDERS = ("docs", "figures", "benchmarks", "lcelib", "clusters")
 VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
 CHAPTERS = {
     "The paper, step by step": sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")),
-    "How to": [ROOT / f"docs/how_to/{n}.md" for n in (
-        "your_model", "your_bias_specification", "your_cluster", "scores", "numbers_differ",
+    "How to": [ROOT / f"docs/{n}.md" for n in (
+        "notebooks", "checkpoints", "patches", "real_models", "how_to/your_model",
+        "how_to/your_bias_specification", "how_to/your_cluster", "how_to/scores",
+        "how_to/numbers_differ",
     )],
     "In a classroom": [ROOT / "docs/teaching.md"],
     "Reference": [
-        *(ROOT / f"docs/{n}.md" for n in ("claims", "figures", "patch_format", "api")),
+        *(ROOT / f"docs/{n}.md" for n in (
+            "claims", "performance", "reliability", "figures", "patch_format", "api",
+        )),
         ROOT / "lcelib/data/patches/smollm2-gender.md",
     ],
+    "The project": [ROOT / "docs/architecture.md", *(ROOT / n for n in PROJECT)],
 }  # fmt: skip
 MODULES = {
-    "The method": ("localization", "editing", "patch", "subnetworks"),
-    "From texts to models": ("corpus", "templates", "wikipedia", "models", "training"),
-    "Measures": (
-        "measures.scoring", "measures.weat", "measures.stereoset", "measures.crows",
-        "measures.perplexity", "glue",
+    "The method": (
+        "localization", "strategies", "editing", "patches.patch", "patches.algebra", "subnetworks",
     ),
-    "Files larger than memory": ("checkpoint", "writing", "streaming", "rewriting"),
+    "From texts to models": (
+        "corpus.specification", "corpus.augmentation", "corpus.texts", "corpus.templates",
+        "corpus.wikipedia", "models", "training",
+    ),
+    "Measures": (
+        "measures.scoring", "measures.suite", "measures.registry", "measures.weat",
+        "measures.stereoset", "measures.crows", "measures.perplexity", "measures.glue",
+    ),
+    "Files larger than memory": (
+        "checkpoints.reading", "checkpoints.writing", "streaming.localization",
+        "streaming.editing", "streaming.patching",
+    ),
     "Patches": (
-        "patchfile", "description", "composition", "card", "hub", "adapters", "release",
+        "patches.format", "patches.positions", "patches.reading", "patches.base",
+        "patches.direction", "patches.schema", "patches.card", "patches.hub", "patches.peft",
     ),
     "Kernels": ("kernels",),
-    "What a run shows": ("grid", "experiments", "gaps", "statistics", "claims", "pretrained"),
-    "Running it": ("profiles", "batch", "records", "workflow", "digests", "notebook", "widgets", "errors"),
+    "What a run shows": (
+        "paper.grid", "paper.experiments", "paper.results", "paper.statistics", "paper.claims",
+        "paper.pretrained", "paper.release",
+    ),
+    "Running it": (
+        "run.profiles", "run.paths", "run.snakemake", "run.batch", "run.provenance",
+        "run.digests", "notebook.session", "notebook.widgets", "errors",
+    ),
 }  # fmt: skip
 
 
@@ -90,39 +118,6 @@ def pane(state: dict, model: str) -> str:
         else:
             parts.append(str(child.get("value", "")))
     return "<br>".join(parts)
-
-
-def claims_page() -> str:
-    """Every ledger that was published, with thresholds and intervals."""
-    lines = [
-        "# Claims",
-        "",
-        "Thresholds stood in the code before each run, unless they say otherwise; intervals are 95 %.",
-    ]
-    for path in sorted((ROOT / "figures").rglob("claims.json")):
-        name = "toy" if path.parent.name == "figures" else path.parent.name
-        lines += [
-            "",
-            f"## Profile {name}",
-            "",
-            "| | claim | paper | ours | interval | threshold | verdict |",
-        ]
-        lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
-        for c in json.loads(path.read_text(encoding="utf-8")):
-            interval = "–" if c["interval"] is None else "{:.2f} … {:.2f}".format(*c["interval"])
-            cells = (
-                c["id"],
-                c["claim"],
-                c["paper"],
-                c["ours"],
-                interval,
-                c["threshold"],
-                c["verdict"],
-            )
-            lines.append("| " + " | ".join(str(x).replace("|", "\\|") for x in cells) + " |")
-        table = path.with_name("results.csv").relative_to(ROOT)
-        lines += ["", f"All values: [{table}](../{table})."]
-    return "\n".join(lines) + "\n"
 
 
 def cell_with(call: str) -> tuple[str, str] | None:
@@ -214,8 +209,11 @@ def contents() -> str:
 
 def gather(goal: Path) -> None:
     """Fill the folder."""
+    house.write()
     shutil.rmtree(goal, ignore_errors=True)
-    ignore = shutil.ignore_patterns("__pycache__", "*.pdf", "model", "book.py", "badges.py")
+    ignore = shutil.ignore_patterns(
+        "__pycache__", "*.pdf", "model", "book.py", "badges.py", "house.py", "links.py"
+    )
     for name in FOLDERS:
         shutil.copytree(ROOT / name, goal / name, ignore=ignore)
     for name in FILES:
@@ -223,7 +221,7 @@ def gather(goal: Path) -> None:
         shutil.copyfile(ROOT / name, goal / name)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (goal / "index.md").write_text(readme + contents(), encoding="utf-8")
-    pages = {"claims": claims_page, "figures": figures_page, "api": api_page}
+    pages = {"figures": figures_page, "api": api_page}
     for name, make in pages.items():
         (goal / f"docs/{name}.md").write_text(make(), encoding="utf-8")
     snakemake.ensure(PROFILES["toy"], PROFILES["toy"].seeds[0])

@@ -1,10 +1,10 @@
-"""Writes the README's reliability table from the outcome of `make faults` (build/faults.json)."""
+"""Writes the table of docs/reliability.md from the outcome of `make faults` (build/faults.json)."""
 
 import json
 import sys
 from pathlib import Path
 
-from lcelib.paper.ledger import readme_block
+from lcelib.paper.ledger import replace_block
 
 ROOT = Path(__file__).resolve().parent.parent
 FAULTS = {
@@ -49,7 +49,7 @@ def main() -> int:
     """Write the table; the exit status says whether every fault has tests and all passed."""
     content = json.loads((ROOT / "build" / "faults.json").read_text(encoding="utf-8"))
     outcome = {int(number): counts for number, counts in content.items()}
-    readme_block(ROOT / "README.md", "reliability", table(outcome), "make faults")
+    replace_block(ROOT / "docs/reliability.md", "reliability", table(outcome), "make faults")
     sound = all(outcome.get(n, {}).get("passed") and "failed" not in outcome[n] for n in FAULTS)
     return 0 if sound else 1
 

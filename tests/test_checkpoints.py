@@ -2,9 +2,7 @@
 
 import json
 import os
-import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -393,6 +391,7 @@ def test_memory_does_not_grow_with_the_checkpoint(k, tmp_path):
     assert 10 << 10 < peak < 256 << 10, f"{peak / 1024:.0f} MiB"
 
 
+@pytest.mark.posix
 @pytest.mark.faults(5)
 def test_a_full_disk_is_refused_before_and_named_in_the_middle(tmp_path, monkeypatch):
     a, b = big_pair(tmp_path, 8)
@@ -401,10 +400,10 @@ def test_a_full_disk_is_refused_before_and_named_in_the_middle(tmp_path, monkeyp
         patch.setattr(writing.shutil, "disk_usage", lambda _: usage)
         with pytest.raises(LceError, match=r"needs 8\.0 MB, the disk has 0\.0 MB free"):
             editing.edit(a, b, Localization(), "IP", 1, tmp_path / "out")
-    process = start_edit(
-        a, b, tmp_path / "out",
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)),
-    )  # fmt: skip
+    import resource
+
+    limit = (resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+    process = start_edit(a, b, tmp_path / "out", preexec_fn=lambda: resource.setrlimit(*limit))
     _, error = process.communicate()
     assert process.returncode == 3
     assert "out: cannot be written ([Errno 27] File too large" in error
@@ -412,6 +411,7 @@ def test_a_full_disk_is_refused_before_and_named_in_the_middle(tmp_path, monkeyp
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("place", [1000, 4_000_100, 7_999_999])
 def test_a_bit_that_the_disk_turned_is_noticed_before_the_folder_gets_its_name(
     place, tmp_path, monkeypatch
@@ -435,6 +435,7 @@ def test_a_bit_that_the_disk_turned_is_noticed_before_the_folder_gets_its_name(
     editing.edit(a, b, Localization(k=0.001), "IP", 1, tmp_path / "out")
 
 
+@pytest.mark.posix
 @pytest.mark.faults(5)
 def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch):
     place = tmp_path / "small"
@@ -464,7 +465,7 @@ def test_a_killed_edit_leaves_no_output_and_the_next_one_cleans_up(tmp_path):
         while process.poll() is None and not list(tmp_path.glob(".tmp-*/*.safetensors")):
             time.sleep(0.002)
         time.sleep(0.01 * killed)
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.communicate()
         if out.exists():
             break

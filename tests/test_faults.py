@@ -1,9 +1,7 @@
 """Faults injected into runs, files and surroundings; what is promised holds (`make faults`: all)."""
 
-import fcntl
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -27,14 +25,16 @@ from lcelib.run.profiles import parse_overrides, profile
 
 SMALL = ["steps=4", "seeds=0", "sparsities=0.3", "max_pairs=120", "grid=short"]
 SMALL = [x for setting in SMALL for x in ("--set", setting)]
-ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for unshare")
+IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+ROOT_ONLY = pytest.mark.skipif(not IS_ROOT, reason="needs root, for unshare")
 
 
 def lce(results, *arguments, before=(), **options):
     """A command on its way, in a session of its own."""
     environment = os.environ | {"LCE_RESULTS": str(results)} | options.pop("env", {})
     # Where the tests run in the background, Ctrl-C is ignored, and children inherit that.
-    options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    if os.name == "posix":
+        options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     return subprocess.Popen(
         [*before, sys.executable, "-m", "lcelib.cli", *arguments],
         cwd=options.pop("cwd", ROOT), env=environment, start_new_session=True, text=True,
@@ -77,6 +77,7 @@ def wait_for(true, seconds=60):
         time.sleep(0.2)
 
 
+@pytest.mark.posix
 @pytest.mark.faults(1)
 def test_a_killed_kernel_is_said_and_leaves_no_notebook(tmp_path):
     startup = tmp_path / "ipython" / "profile_default" / "startup"
@@ -126,13 +127,14 @@ def test_twenty_killed_runs_end_with_the_same_bytes(tmp_path, group):
         assert not list(results.rglob("scratch/*/*"))
 
 
+@pytest.mark.posix
 @pytest.mark.faults(3)
 @pytest.mark.parametrize(
     ("number", "to", "status"),
     [
-        (signal.SIGINT, os.killpg, 130),
-        (signal.SIGTERM, os.killpg, 143),
-        (signal.SIGTERM, os.kill, 143),
+        (signal.SIGINT, "killpg", 130),
+        (signal.SIGTERM, "killpg", 143),
+        (signal.SIGTERM, "kill", 143),
     ],
     ids=["interrupt", "terminate-group", "terminate"],
 )
@@ -140,15 +142,18 @@ def test_an_interrupted_run_leaves_nothing_running(tmp_path, number, to, status)
     process = lce(tmp_path, "run", *SMALL)
     wait_for(lambda: list(tmp_path.rglob("locks/subnetworks*")))
     start = time.time()
-    to(process.pid, number)
+    getattr(os, to)(process.pid, number)
     found, _ = ended(process)
     assert time.time() - start < 10
     assert found == status
     wait_for(lambda: not descendants(tmp_path), 10)
+    import fcntl
+
     with open(next(tmp_path.rglob(".lock")), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # free: no BlockingIOError
 
 
+@pytest.mark.posix
 @pytest.mark.faults(3)
 def test_an_interrupted_notebook_leaves_no_kernel(tmp_path):
     process = lce(tmp_path, "stage", "notebook", "--seed", "0", "--of", "01_corpus")
@@ -158,11 +163,14 @@ def test_an_interrupted_notebook_leaves_no_kernel(tmp_path):
     wait_for(lambda: not descendants(tmp_path), 10)
 
 
+@pytest.mark.posix
 @pytest.mark.faults(4)
 def test_too_little_memory_is_said_with_what_to_do(tmp_path):
     assert ended(lce(tmp_path, "stage", "corpus"))[0] == 0
 
     def less():
+        import resource
+
         resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30, 3 * 2**30))
 
     arguments = ["stage", "subnetworks", "--seed", "0", "--of", "anti", "--set", "batch_size=4000"]
@@ -175,6 +183,7 @@ def test_too_little_memory_is_said_with_what_to_do(tmp_path):
     assert not list(tmp_path.rglob("jobs/subnetworks*"))
 
 
+@pytest.mark.posix
 @pytest.mark.faults(5)
 def test_a_full_disk_is_named_and_what_is_there_stays(tmp_path):
     assert ended(lce(tmp_path, "stage", "corpus", *SMALL))[0] == 0
@@ -182,6 +191,8 @@ def test_a_full_disk_is_named_and_what_is_there_stays(tmp_path):
     assert before
 
     def small():
+        import resource
+
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
 
     arguments = ["stage", "subnetworks", "--seed", "0", "--of", "anti", *SMALL]
@@ -351,6 +362,7 @@ def copy_of_the_checkout(folder):
     return folder
 
 
+@pytest.mark.posix
 @pytest.mark.faults(20)
 def test_a_checkout_that_cannot_be_written_in_a_path_with_spaces(tmp_path):
     checkout = copy_of_the_checkout(tmp_path / "nur für mich")
@@ -358,7 +370,7 @@ def test_a_checkout_that_cannot_be_written_in_a_path_with_spaces(tmp_path):
     for path in (checkout, *checkout.rglob("*")):
         path.chmod(0o555 if path.is_dir() else 0o444)
     before_ = ()
-    if os.geteuid() == 0:  # whom permissions do not bind
+    if IS_ROOT:  # whom permissions do not bind
         mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && cd "$0" && exec "$@"'
         before_ = ("unshare", "--mount", "sh", "-c", mount, str(checkout))
     environment = {"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -370,6 +382,7 @@ def test_a_checkout_that_cannot_be_written_in_a_path_with_spaces(tmp_path):
     assert {p: p.stat().st_mtime_ns for p in checkout.rglob("*")} == before
 
 
+@pytest.mark.posix
 @pytest.mark.faults(21)
 @pytest.mark.slow
 @ROOT_ONLY

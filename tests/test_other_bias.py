@@ -9,16 +9,18 @@ import torch
 from conftest import run_stages
 from transformers import BertConfig, BertForMaskedLM
 
+from lcelib.batches import encode
 from lcelib.corpus import templates
 from lcelib.corpus.augmentation import augment
 from lcelib.corpus.specification import read_spec, word_spans
 from lcelib.files import DATA
-from lcelib.paper.results import closed, model_values, table
+from lcelib.paper.edits import MASK, UNINFORMED
+from lcelib.paper.results import closed, model_values, table, to_opposite
 from lcelib.run.paths import Run
 from lcelib.run.profiles import profile
 from lcelib.toybert.tokenizer import SPECIALS, build_tokenizer
 from lcelib.toybert.train import ppmi_svd
-from lcelib.training import Recipe, encode, fine_tune
+from lcelib.training import Recipe, fine_tune
 
 SPEC = read_spec(DATA / "age.toml")
 PAIRS = [augment(s, SPEC) for s in templates.sentences(DATA / "age_english.toml")]
@@ -160,10 +162,10 @@ def test_located_weights_carry_it_and_random_ones_do_not(run):
     for target in ("stereotypical", "anti"):
         mask, random = (
             np.mean([
-                float(closed(r, target, where, "IP", 1.0, 0.3, m).iloc[0])
+                float(closed(r, to_opposite(target, (where, "IP", 1.0), 0.3), m).iloc[0])
                 for m in ("crows_margin", "stereoset_margin")
             ])
-            for where in ("mask", "uninformed =mask")
+            for where in (MASK, UNINFORMED)
         )  # fmt: skip
         assert mask > 10
         assert mask > 5 * abs(random)

@@ -5,7 +5,6 @@ import io
 import json
 import pickle
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -516,7 +515,7 @@ def test_a_killed_apply_leaves_the_old_checkpoint_whole(saved, tmp_path):
         end = time.time() + 30
         while process.poll() is None and not list(tmp_path.glob(".tmp-*")) and time.time() < end:
             time.sleep(0.001 * number)
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
         assert {p.name: sha256(p) for p in base.iterdir()} == before
         if output.exists():  # it was quicker

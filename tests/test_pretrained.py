@@ -16,7 +16,6 @@ from lcelib.models import load
 from lcelib.paper import pretrained, pretrained_tables, release, stages
 from lcelib.paper import results as paper_results
 from lcelib.paper.claims import NOT, PART, SHOWS
-from lcelib.paper.experiments import _ends
 from lcelib.paper.grid import CONTRAST, grid
 from lcelib.patches.patch import Patch
 from lcelib.run.paths import Run
@@ -104,7 +103,7 @@ def test_a_row_of_the_original_model_is_what_a_plain_calculation_gives(run):
     lm, nets = load(settings.model), {}
     for condition in OPPOSITE:
         nets[condition] = load_network(run.subnetwork(0, condition, 1))
-    pairs = json.loads(run.probe("winobias.json").read_text())
+    pairs = json.loads(run.probe["winobias"].read_text())
     test = CrowsPairs(pairs, lm.tokenizer, name="winobias")
     plan = Plan(test.queries, lm.tokenizer)
     before = -np.diff(test.pair_scores(plan(lm.model)))[:, 0]
@@ -153,7 +152,7 @@ def test_the_released_patch_is_the_rules_choice_and_its_table_what_it_does(run, 
         assert np.allclose(change.new, moved.reshape(-1)[change.index], atol=1e-6)
         rest = np.delete(np.abs(anti - stereo).reshape(-1), change.index)
         assert rest.max() <= np.abs(anti - stereo).reshape(-1)[change.index].min() + 1e-7
-    pairs = json.loads(run.probe("winobias.json").read_text())
+    pairs = json.loads(run.probe["winobias"].read_text())
     test = CrowsPairs(pairs, lm.tokenizer, name="winobias")
     plan = Plan(test.queries, lm.tokenizer)
     assert patch.verify(lm.model, lm.tokenizer) == "base"
@@ -241,6 +240,6 @@ def test_a_dense_model_is_its_own_start(toy):
 
 def test_the_ends_of_a_difference():
     cells = grid("original", profile("smollm2"))
-    assert _ends(cells[0]) == ("stereotypical", "anti")
+    assert cells[0].ends == ("stereotypical", "anti")
     away = next(c for c in cells if c.alpha < 0)
-    assert _ends(away) == ("original", "stereotypical")
+    assert away.ends == ("original", "stereotypical")

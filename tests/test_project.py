@@ -11,26 +11,43 @@ import tomllib
 import pandas as pd
 import pytest
 import typer
-from conftest import ROOT
+from conftest import ROOT, block
 
 from lcelib import cli
 from lcelib.errors import LceError
 from lcelib.files import atomic, sha256
 from lcelib.models import check_finite, load
+from lcelib.paper.results import read_results
 from lcelib.run.profiles import PROFILES, check_seed, parse_overrides, profile
 
 
 def pins(path):
-    return set(re.findall(r"^\s*(?:- )?([a-z0-9-]+==[\w.]+(?:; .+)?)$", path.read_text(), re.M))
+    """Every pin of a file, without its marker."""
+    return set(re.findall(r"^\s*(?:- )?([A-Za-z0-9-]+==[\w.]+)\b", path.read_text(), re.M))
 
 
-def test_both_environments_pin_the_same():
+def test_all_files_pin_the_same():
+    """Also the lock, but for torch, whose builds have one version and different files."""
     wanted = pins(ROOT / "requirements.txt")
     assert pins(ROOT / "environment.yml") == wanted
-    assert "torch==2.13.0" in wanted
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    names = {re.split(r"[><=]", d)[0] for d in declared}
-    assert names <= {p.split("==")[0] for p in wanted}
+    markers = [
+        re.findall(r"==.+;.+", (ROOT / f).read_text())
+        for f in ("requirements.txt", "environment.yml")
+    ]
+    assert markers[0] == markers[1] != []
+    assert wanted - pins(ROOT / "requirements.lock") == {"torch==2.13.0"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [r for requirements in project["optional-dependencies"].values() for r in requirements]
+    names = {re.split(r"[^\w-]", r)[0] for r in project["dependencies"] + extras}
+    assert names - {"lcelib"} == {pin.split("==")[0] for pin in wanted}
+
+
+def test_the_lock_has_hashes_and_no_place():
+    text = (ROOT / "requirements.lock").read_text()
+    packages = re.findall(r"^[\w.-]+==.*(?:\n +.*)*", text, re.M)
+    assert len(packages) == len(re.findall(r"^[^#\s]", text, re.M))
+    assert all("--hash=sha256:" in package for package in packages)
+    assert not re.search(r"https?:|file:|index-url|find-links|@ ", text)
 
 
 def lce(*arguments, cwd=None, **environment):
@@ -238,7 +255,7 @@ def test_published_claims_follow_from_the_published_table():
     """claims.json and checks.json, recomputed from results.csv alone, are the published ones."""
     from lcelib.paper import checks, ledger
 
-    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    results = read_results(ROOT / "figures/results.csv")
     located = pd.read_csv(ROOT / "figures/located.csv")
     toy = PROFILES["toy"]
     claims = json.loads((ROOT / "figures/claims.json").read_text())
@@ -253,7 +270,7 @@ def test_the_null_contrast_is_shown_by_absolute_effects_and_decides_nothing():
     """Each seed is edited towards the next in a circle, so signed effects cancel by construction."""
     from lcelib.paper import checks
 
-    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    results = read_results(ROOT / "figures/results.csv")
     located, toy = pd.read_csv(ROOT / "figures/located.csv"), PROFILES["toy"]
     at = results["reference"].fillna("").str.contains("other seed")
     full = results.copy()
@@ -277,16 +294,15 @@ def test_the_papers_changes_of_perplexity_are_per_cent_of_its_own_perplexity():
 
 
 def test_winning_tickets_are_within_five_per_cent():
-    from lcelib.paper import checks
-    from lcelib.paper import results as gaps
+    from lcelib.paper import checks, findings
 
-    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    results = read_results(ROOT / "figures/results.csv")
     at = (results["measure"] == "perplexity") & (results["target"] == "anti")
     at &= results["reference"].isna() & (results["seed"] == 1)
     dense = float(results.loc[at & (results["sparsity"] == 0), "value"].iloc[0])
     for factor, within in ((1.0499, True), (1.0501, False)):
         results.loc[at & (results["sparsity"] == 0.4), "value"] = factor * dense
-        excess = gaps.ticket_excess(results, PROFILES["toy"])
+        excess = findings.ticket_excess(results, PROFILES["toy"])
         assert excess.max(axis=None) == pytest.approx(factor - 1)
         row = next(c for c in checks.language(results, PROFILES["toy"]) if "excess" in c["check"])
         assert row["met"] is within
@@ -296,7 +312,7 @@ def test_a_failing_check_is_written_as_such():
     """With the labels of S and A exchanged nothing holds, and the file says so."""
     from lcelib.paper import checks
 
-    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    results = read_results(ROOT / "figures/results.csv")
     exchange = {"stereotypical": "anti", "anti": "stereotypical"}
     results["target"] = results["target"].replace(exchange)
     rows = json.loads(json.dumps(checks.separation(results, PROFILES["toy"])))
@@ -307,7 +323,7 @@ def test_what_a_table_does_not_hold_is_not_judged():
     """Without the strategies, sweeps and sparsities no verdict is made up."""
     from lcelib.paper import ledger
 
-    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    results = read_results(ROOT / "figures/results.csv")
     located = pd.read_csv(ROOT / "figures/located.csv")
     few = results[results["strategy"].isna() | (results["alpha"] == 1)]
     one = profile("toy", {"sparsities": "0.3", "seeds": "0"})
@@ -331,7 +347,7 @@ def test_the_manifest_names_every_figure_its_bytes_and_its_data():
 def test_the_papers_number_stands_beside_its_own_sparsity_and_k_only():
     from lcelib.paper.figures.tables import PAPER, language_by_strategy
 
-    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    results = read_results(ROOT / "figures/results.csv")
     few = results[results["sparsity"].isin([0.0, 0.3, 0.4])]
     row = language_by_strategy(few).set_index(["localization", "strategy"]).loc["mask", "EP α=2"]
     assert list(row.index) == ["ΔPPL 30 %", "ΔPPL 40 %", "ΔLM 30 %", "ΔLM 40 %"]
@@ -343,21 +359,27 @@ def test_the_papers_number_stands_beside_its_own_sparsity_and_k_only():
     assert all("(–)" in cell for cell in cells[2:])
 
 
-def test_the_readmes_ledger_is_the_published_one():
-    text = (ROOT / "README.md").read_text()
-    for claim in json.loads((ROOT / "figures/claims.json").read_text()):
-        line = next(x for x in text.splitlines() if x.startswith(f"| {claim['id']} |"))
-        assert claim["ours"] in line
-        assert f"**{claim['verdict']}**" in line
+def test_the_pages_show_the_published_ledgers():
+    from lcelib.paper import ledger, pretrained
+
+    for name, folder in (("toy", ROOT / "figures"), ("smollm2", ROOT / "figures/smollm2")):
+        claims = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
+        heading = f"{name}, {len(PROFILES[name].seeds)} seeds"
+        assert block("docs/claims.md", name) == ledger.table(claims, heading)
+        if name == "toy":
+            assert block("README.md", "verdicts") == ledger.verdicts(claims, heading)
+    results = pd.read_csv(folder / "results.csv", keep_default_na=False, na_values=[""])
+    located = pd.read_csv(folder / "located.csv")
+    lines = [" ".join(pretrained.sentences(results, located, PROFILES["smollm2"]))]
+    assert block("README.md", "smollm2") == block("docs/real_models.md", "smollm2") == lines
 
 
-def test_every_fault_stands_in_the_readme_with_tests_that_passed():
+def test_every_fault_stands_on_the_page_with_tests_that_passed():
     sys.path.insert(0, str(ROOT / "tests"))
     from reliability import FAULTS
 
-    block = (ROOT / "README.md").read_text().split("<!-- reliability")[1].split("<!-- end of")[0]
-    rows = [line.split(" | ") for line in block.splitlines() if re.match(r"\| \d", line)]
+    lines = block("docs/reliability.md", "reliability")
+    rows = [line.split(" | ") for line in lines if re.match(r"\| \d", line)]
     assert [int(row[0].strip("| ")) for row in rows] == list(FAULTS)
     assert all(re.match(r"[1-9]", row[-1]) for row in rows)
-    assert "failed" not in block
-    assert "error" not in block
+    assert not any("failed" in line or "error" in line for line in lines)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -32,7 +31,7 @@ def job(results, name, of, delay=None):
         assert process.wait(300) == 0
         return
     time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
 
 

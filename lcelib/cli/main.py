@@ -5,7 +5,9 @@ import sys
 import typer
 
 from lcelib.cli import data, files, patches, runs, tools
+from lcelib.cli.doctor import doctor
 from lcelib.errors import LceError, as_resource_error
+from lcelib.extras import missing
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,7 +20,15 @@ app = typer.Typer(
 )
 passed_on = {"allow_extra_args": True, "ignore_unknown_options": True}  # to Snakemake
 app.command(context_settings=passed_on)(runs.run)
-for command in (runs.runs, runs.stage, files.locate, files.edit, *tools.COMMANDS):
+for command in (
+    runs.runs,
+    runs.stage,
+    files.locate,
+    files.edit,
+    tools.measure,
+    tools.train,
+    doctor,
+):
     app.command()(command)
 app.add_typer(patches.app, name="patch", help="Patch files: make, verify, apply, revert.")
 app.add_typer(data.app, name="data", help="Data and models of others: list, check, fetch.")
@@ -32,7 +42,11 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Exception as error:
-        if (known := as_resource_error(error, " ".join(["lce", *sys.argv[1:3]]))) is None:
+        doing = " ".join(["lce", *sys.argv[1:3]])
+        known = as_resource_error(error, doing)
+        if isinstance(error, ModuleNotFoundError):
+            known = missing(doing, (error.name or "").split(".")[0])
+        if known is None:
             raise
         print(f"error: {known}", file=sys.stderr)
         sys.exit(known.exit_code)

@@ -12,6 +12,7 @@ import typer
 
 from lcelib.cli.options import Json, Overrides, ProfileName
 from lcelib.errors import LceError
+from lcelib.extras import require
 from lcelib.run.profiles import PROFILES, Profile, check_seed, parse_overrides, profile
 
 UNTIL = ("all", "corpus", "probes", "first_seed", "results", "glue", "claims", "figures", "app")
@@ -36,6 +37,7 @@ def run(
     again. Whatever stands after -- goes to Snakemake.
     Example: lce run --profile toy --set seeds=0,1 --set steps=50
     """
+    require("lce run", "snakemake")
     from lcelib.paper import report
     from lcelib.run import batch, paths, snakemake
 

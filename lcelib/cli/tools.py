@@ -1,18 +1,13 @@
-"""`lce measure`, `lce train` and `lce doctor`."""
+"""`lce measure` and `lce train`."""
 
 import json
-import os
-import platform
-import shutil
-import subprocess
-import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lcelib.errors import LceError, MismatchError
+from lcelib.extras import require
 from lcelib.run.profiles import CONDITIONS, parse_overrides, profile
 
 MODEL = "Folder, hub id, toybert or smollm2."
@@ -95,13 +90,15 @@ def train(
     Every `checkpoint_every` steps the state is kept beside it, and taken up by the same call.
     Example: lce train --of anti --output anti/ --set model=bert/ --set texts=wiki.txt
     """
+    require("lce train", "accelerate")
+    from lcelib.batches import encode
     from lcelib.checkpoints.writing import folder
     from lcelib.corpus.specification import read_spec
     from lcelib.models import load
     from lcelib.paper.inputs import mask_rates
     from lcelib.paper.preflight import check_inputs, check_words
     from lcelib.run import paths
-    from lcelib.training import Recipe, encode, fine_tune
+    from lcelib.training import Recipe, fine_tune
 
     if of not in CONDITIONS:
         raise LceError(f"--of {of!r}", "is unknown", f"Use {', '.join(CONDITIONS)}.")
@@ -119,54 +116,3 @@ def train(
         lm.model.save_pretrained(made)
         lm.tokenizer.save_pretrained(made)
     print(f"{output}: {len(losses)} steps, loss {losses[0]:.3f} → {losses[-1]:.3f}")
-
-
-def doctor(json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
-    """Look at this machine: versions, memory, disk, GPU, network folders; exit code 1 for a problem.
-
-    Example: lce doctor
-    """
-    from lcelib.data import sources
-    from lcelib.run import paths
-
-    rows = [("python", platform.python_version(), sys.version_info >= (3, 11))]
-    for requirement in metadata.requires("lcelib") or []:
-        name = requirement.split(";")[0].split(">")[0].strip()
-        if "extra ==" in requirement:
-            continue
-        try:
-            rows.append((name, metadata.version(name), True))
-        except metadata.PackageNotFoundError:
-            rows.append((name, "is missing: pip install " + name, False))
-    for command in ("git", "make"):
-        rows.append((command, shutil.which(command) or "not found", bool(shutil.which(command))))
-    for what, place in (("results", paths.results_folder()), ("cache", sources.cache())):
-        inside = next(p for p in (place, *place.parents) if p.exists())
-        free = shutil.disk_usage(inside).free / 1e9
-        rows.append(
-            (
-                f"{what} folder",
-                f"{place}, {free:.0f} GB free",
-                free > 1 and os.access(inside, os.W_OK),
-            )
-        )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    rows.append(("memory", f"{memory:.0f} GB, {os.cpu_count()} cores", memory > 2))
-    command = [
-        sys.executable,
-        "-c",
-        "import torch; print(torch.cuda.is_available() and torch.cuda.get_device_name())",
-    ]
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
-    gpu = said.stdout.strip() or said.stderr.strip().splitlines()[-1]
-    rows.append(("GPU", "none, and none is needed" if gpu == "False" else gpu, not said.returncode))
-    if json_:
-        print(json.dumps([dict(zip(("what", "found", "fine"), row, strict=True)) for row in rows]))
-    else:
-        print(
-            "\n".join(f"{'ok' if fine else '!!'}  {what:16}{found}" for what, found, fine in rows)
-        )
-    raise typer.Exit(int(not all(row[2] for row in rows)))
-
-
-COMMANDS = (measure, train, doctor)

@@ -15,6 +15,7 @@ from lcelib.localization import Located
 from lcelib.notebook.session import Session
 from lcelib.notebook.widgets import bars, predict
 from lcelib.paper.curves import DIRECTIONS, PARTS, SHOWN, Edits, localizations
+from lcelib.paper.edits import UNINFORMED, strategy_of
 from lcelib.paper.figures.style import (
     LABELS,
     NEUTRAL,
@@ -23,7 +24,6 @@ from lcelib.paper.figures.style import (
     UNBIASED,
     style,
 )
-from lcelib.paper.results import strategy_of
 from lcelib.run.paths import available
 from lcelib.run.profiles import check_seed, profile
 from lcelib.tensors import component
@@ -43,7 +43,7 @@ class Chart:
         self.chosen = None
 
     def _draw(self, *choice: str) -> None:
-        control = (choice[0], "uninformed =mask", choice[2])
+        control = (choice[0], str(UNINFORMED), choice[2])
         self.lines, self.marks = {}, {}
         for measure, axis in self.axes.items():
             axis.clear()
@@ -155,7 +155,7 @@ def page(profile_name: str, seed: int) -> w.Box:
         except ValueError as error:  # no [MASK] in a half-typed sentence
             words.value = f"<i>{escape(str(error))}</i>"
         if change is None or change["owner"] is not controls["sentence"]:
-            measures.value = chart.html(*choice, v["alpha"])
+            measures.value = chart.html(choice[0], str(choice[1]), choice[2], v["alpha"])
         if change is None or change["owner"] not in (controls["sentence"], controls["alpha"]):
             places.value = where_html(edits.located(*choice), sizes)
 

@@ -2,22 +2,26 @@
 
 import pandas as pd
 
-from lcelib.paper.grid import OTHER_SEED
+from lcelib.paper import findings
+from lcelib.paper.edits import (
+    MASK,
+    OTHER_SEED,
+    UNINFORMED,
+    UNINFORMED_AS_VALUE,
+    main_value,
+)
 from lcelib.paper.results import (
     MEASURES,
     closed,
     edit_rows,
-    is_monotone,
-    main_value,
     mask_share,
     mean_closed,
     model_gap,
     model_values,
-    relative_perplexity,
-    ticket_excess,
+    to_opposite,
 )
 from lcelib.paper.statistics import Summary, summary, yes_no
-from lcelib.run.profiles import CONDITIONS, OPPOSITE
+from lcelib.run.profiles import CONDITIONS, OPPOSITE, Profile
 from lcelib.subnetworks import WINNING_TICKET
 
 
@@ -44,20 +48,11 @@ def row(check: str, ours: Summary | str, threshold: str, met: bool | None) -> di
     }
 
 
-def separation(r, s) -> list[dict]:
-    """S above base above A, and by how much."""
+def separation(r: pd.DataFrame, s: Profile) -> list[dict]:
+    """Check that S is above base above A, and by how much."""
     at = s.measured_sparsity
-    means = {
-        k: [
-            model_values(r, "stereotypical", k, at).mean(),
-            model_values(r, "base", k, 0.0).mean(),
-            model_values(r, "anti", k, at).mean(),
-        ]
-        for k in MEASURES
-    }
-    ordered = all(x[0] > x[1] > x[2] for x in means.values())
-    every = all((model_gap(r, k, at) > 0).all() for k in MEASURES)
-    d = summary(model_gap(r, "weat_d", at))
+    found = findings.separation(r, at)
+    ordered, every, d = found.ordered, found.in_every_seed, summary(found.gaps["weat_d"])
     scores = "; ".join(f"{k} {summary(model_gap(r, k, at))}" for k in ("stereoset_ss", "crows"))
     return [
         row("S above base above A in the mean, three measures", yes_no(ordered), "yes", ordered),
@@ -67,16 +62,13 @@ def separation(r, s) -> list[dict]:
     ]
 
 
-def masks(r, m, s) -> list[dict]:
-    """How many mask bits differ between conditions and between seeds, and what the latter do."""
+def masks(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> list[dict]:
+    """Check how many mask bits differ; show how many between seeds, and what these do."""
     at = s.measured_sparsity
     ours = 100 * mask_share(m, at, "stereotypical", "anti")
     seeds = 100 * mask_share(m, at, "stereotypical", "stereotypical" + OTHER_SEED)
-    effect = [
-        closed(r, t, "mask", "IP", 1.0, at, k, reference=t + OTHER_SEED)
-        for t in OPPOSITE
-        for k in MEASURES
-    ]
+    edits = [to_opposite(t, (MASK, "IP", 1.0), at, t + OTHER_SEED) for t in OPPOSITE]
+    effect = [closed(r, edit, k) for edit in edits for k in MEASURES]
     # Each seed is edited towards the next in a circle: signed effects cancel whatever the edit does.
     null = summary(pd.concat(effect, axis=1).abs().mean(axis=1))
     return [
@@ -86,72 +78,58 @@ def masks(r, m, s) -> list[dict]:
     ]
 
 
-def effects(r, s) -> list[dict]:
-    """What edits do to bias: size, controls, monotony, passing neutral, the neutral target."""
-    at, value, top = s.measured_sparsity, main_value(s), max(s.sparsities)
-    rows = []
-    for where, strategy, alpha, bound in (
-        ("mask", "IP", 1.0, 18),
-        ("mask", "EP", 2.0, 40),
-        (value, "IP", 1.0, 30),
+def effects(r: pd.DataFrame, s: Profile) -> list[dict]:
+    """Check what edits do to bias: size, controls, monotony, passing neutral, the neutral target."""
+    at, value, rows = s.measured_sparsity, main_value(s), []
+    for cell, bound in (
+        ((MASK, "IP", 1.0), 18),
+        ((MASK, "EP", 2.0), 40),
+        ((value, "IP", 1.0), 30),
     ):
-        x = summary(mean_closed(r, where, strategy, alpha, at))
-        name = f"{where}, {strategy}({alpha:g}): % of gap closed"
+        x = summary(mean_closed(r, cell, at))
+        name = f"{cell[0]}, {cell[1]}({cell[2]:g}): % of gap closed"
         rows.append(row(name, x, f"≥ {bound}", x.mean >= bound))
-    control = summary(mean_closed(r, "uninformed =mask", "IP", 1.0, at))
-    name = "uninformed =mask, IP(1): % of gap closed"
+    control = summary(mean_closed(r, (UNINFORMED, "IP", 1.0), at))
+    name = f"{UNINFORMED}, IP(1): % of gap closed"
     rows.append(row(name, control, "≤ 5", abs(control.mean) <= 5))
-    both = [mean_closed(r, w, "IP", 1.0, at).mean() for w in (value, "uninformed =value")]
+    both = [mean_closed(r, (w, "IP", 1.0), at).mean() for w in (value, UNINFORMED_AS_VALUE)]
     ratio = both[0] / both[1]
     rows.append(row(f"{value} over uninformed of its size", f"{ratio:.2g} ×", "≥ 3 ×", ratio >= 3))
-    steady = all(
-        is_monotone(r, t, w, k, s) for t in OPPOSITE for w in ("mask", value) for k in MEASURES
-    )
+    sweeps = [(t, w, k) for t in OPPOSITE for w in (MASK, value) for k in MEASURES]
+    steady = all(findings.is_monotone(r, *sweep, s) for sweep in sweeps)
     rows.append(row("all measures monotone in α on [−2, 3]", yes_no(steady), "yes", steady))
     for measure, bound in (("stereoset_ss", 50), ("weat_d", 0)):
-        cells = (edit_rows(r, "stereotypical", value, "EP", a, at, measure) for a in (2.0, 3.0))
-        low = min(float(x["value"].mean()) for x in cells)
+        edits = [to_opposite("stereotypical", (value, "EP", a), at) for a in (2.0, 3.0)]
+        low = min(float(edit_rows(r, edit, measure)["value"].mean()) for edit in edits)
         name = f"value-based S passes {measure} {bound} at α ≤ 3"
         rows.append(row(name, f"{low:.2f}", f"≤ {bound}", low <= bound))
-    falls = [edit_rows(r, "neutral", "mask", "EP", -2.0, top, k, "stereotypical") for k in MEASURES]
-    change = [float((x["value"] - x["target_value"]).mean()) for x in falls]
+    change = [float(fall.mean()) for fall in findings.neutral_falls(r, s).values()]
     shown = ", ".join(f"{x:+.3f}" for x in change)
     name = "neutral at α = −2 away from S: Δ of the three"
     return [*rows, row(name, shown, "all < 0", all(x < 0 for x in change))]
 
 
-def language(r, s) -> list[dict]:
-    """What edits and pruning cost in language modelling."""
-    at, value = s.measured_sparsity, main_value(s)
-    cells = [
-        relative_perplexity(r, t, w, strategy, alpha, at)
-        for t in OPPOSITE
-        for w in ("mask", value)
-        for strategy, alpha in (("IP", 0.5), ("IP", 1.0), ("EP", 2.0))
-    ]
-    changes = pd.concat(cells, axis=1)
-    worst = summary(changes.abs().max(axis=1))
-    pr, random = (
-        pd.concat([relative_perplexity(r, t, w, "PR", None, at) for t in OPPOSITE], axis=1)
-        for w in (value, "uninformed =value")
-    )
-    limit = 5 * changes.mean().abs().max()
-    excess = ticket_excess(r, s).max(axis=None)
+def language(r: pd.DataFrame, s: Profile) -> list[dict]:
+    """Check what edits and pruning cost in language modelling."""
+    at, found = s.measured_sparsity, findings.language(r, s)
+    worst = summary(pd.concat(found.gentle.values(), axis=1).abs().max(axis=1))
+    pr = pd.concat(found.pruning.values(), axis=1)
+    pruned = [to_opposite(t, (UNINFORMED_AS_VALUE, "PR", None), at) for t in OPPOSITE]
+    random = pd.concat([findings.relative_perplexity(r, edit) for edit in pruned], axis=1)
+    excess = findings.ticket_excess(r, s).max(axis=None)
     lm = pd.concat([model_values(r, c, "stereoset_lm", at) for c in CONDITIONS], axis=1).min(axis=1)
+    over = pr.mean(axis=None) > 5 * found.worst
+    tickets, limit = f"{100 * excess:.1f}", f"≤ {100 * WINNING_TICKET:g}"
+    name = "largest excess perplexity of a subnetwork over dense, %"
     return [
         row("largest |Δperplexity| of IP, EP(2), %", worst, "≤ 2", worst.mean <= 2),
         row(
             "value-based PR's Δperplexity, %",
             summary(pr.mean(axis=1)),
             "> 5 × the largest mean above",
-            pr.mean(axis=None) > limit,
+            over,
         ),
         row("uninformed PR's of the same size, %", summary(random.mean(axis=1)), "none", None),
-        row(
-            "largest excess perplexity of a subnetwork over dense, %",
-            f"{100 * excess:.1f}",
-            f"≤ {100 * WINNING_TICKET:g}",
-            excess <= WINNING_TICKET,
-        ),
+        row(name, tickets, limit, excess <= WINNING_TICKET),
         row("LM score, lowest of the three models", summary(lm), "≥ 85", lm.mean() >= 85),
     ]

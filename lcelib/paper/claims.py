@@ -3,35 +3,43 @@
 Every threshold stands in this file before a run; the verdicts are computed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
+from lcelib.paper.edits import MASK, OTHER_SEED, UNINFORMED, Edit, Where, main_value
+from lcelib.paper.findings import (
+    is_monotone,
+    language,
+    neutral_falls,
+    separation,
+    ticket_excess,
+)
 from lcelib.paper.results import (
     MEASURES,
+    Cell,
+    NotInTableError,
     closed,
     density,
     edit_rows,
-    is_monotone,
-    main_value,
     mask_share,
     mean_closed,
     model_gap,
-    model_values,
-    relative_perplexity,
     select,
-    ticket_excess,
+    to_opposite,
 )
 from lcelib.paper.statistics import Summary, summary, yes_no
-from lcelib.run.profiles import OPPOSITE
+from lcelib.run.profiles import OPPOSITE, Profile
 from lcelib.subnetworks import WINNING_TICKET
 
 SHOWS, PART, NOT = "shows", "shows in part", "does not show"
 # Table 5 at 30 % prints absolute changes; the perplexity there is 5.69 (Table 4).
 PAPER_LANGUAGE = "IP and EP(2): at most 0.7 % (0.041 of 5.69; Tab. 5, 30 %)"
 PAPER_PRUNING = "value-based PR +167 % (9.53 of 5.69)"
+
+
+Judgement = tuple[str, Summary, str]  # ours in words, its key number, the verdict
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Claim:
     claim: str
     paper: str
     threshold: str
-    judge: Callable
+    judge: Callable[[pd.DataFrame, pd.DataFrame, Profile], Judgement]
 
 
 def verdict(full: bool, part: bool) -> str:
@@ -50,57 +58,49 @@ def verdict(full: bool, part: bool) -> str:
     return SHOWS if full else PART if part else NOT
 
 
-def separate(r: pd.DataFrame, m: pd.DataFrame, s) -> tuple[str, Summary, str]:
-    """Claim 1: S above base above A."""
-    at = {
-        c: {k: model_values(r, c, k, 0.0) for k in MEASURES}
-        for c in ("stereotypical", "anti", "base")
-    }
-    gap = {k: at["stereotypical"][k] - at["anti"][k] for k in MEASURES}
-    order = all(
-        at["stereotypical"][k].mean() > at["base"][k].mean() > at["anti"][k].mean()
-        for k in MEASURES
-    )
-    every = all((gap[k] > 0).all() for k in MEASURES)
-    d = summary(gap["weat_d"])
-    full = order and every and d.mean >= 0.8
-    ours = f"d(S) − d(A) = {d.mean:.2f}; S above A on all three in every seed: {yes_no(every)}"
-    return ours, d, verdict(full, all(g.mean() > 0 for g in gap.values()))
+def separate(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
+    """Judge claim 1: S above base above A."""
+    found = separation(r, 0.0)
+    d = summary(found.gaps["weat_d"])
+    full = found.ordered and found.in_every_seed and d.mean >= 0.8
+    every = yes_no(found.in_every_seed)
+    ours = f"d(S) − d(A) = {d.mean:.2f}; S above A on all three in every seed: {every}"
+    return ours, d, verdict(full, all(gap.mean() > 0 for gap in found.gaps.values()))
 
 
-def tickets(r, m, s):
-    """Claim 2: winning tickets to 40 %, bias kept."""
+def tickets(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
+    """Judge claim 2: winning tickets to 40 %, bias kept."""
     excess, top = ticket_excess(r, s), max(s.sparsities)
     worst = float(excess.max(axis=None))
-    kept = min(model_gap(r, k, top).mean() / model_gap(r, k, 0.0).mean() for k in MEASURES)
-    ours = f"perplexity at most {100 * worst:+.1f} %; {100 * kept:.0f} % of the gap kept"
+    left = min(model_gap(r, k, top).mean() / model_gap(r, k, 0.0).mean() for k in MEASURES)
+    ours = f"perplexity at most {100 * worst:+.1f} %; {100 * left:.0f} % of the gap kept"
     ticket = worst <= WINNING_TICKET
-    found = verdict(ticket and kept >= 0.5, ticket or kept >= 0.5)
+    found = verdict(ticket and left >= 0.5, ticket or left >= 0.5)
     return ours, summary(100 * excess.max(axis=1)), found
 
 
-def masks_differ(r, m, s):
-    """Claim 3: under 0.5 % of the mask bits differ; masks of different seeds agree."""
-    share = mask_share(m, s.measured_sparsity, "stereotypical", "anti")
-    ours_share = summary(100 * share)
-    null = mask_share(m, s.measured_sparsity, "stereotypical", "stereotypical (other seed)")
-    kept = 1 - s.measured_sparsity
-    jaccard = float(((kept - null / 2) / (kept + null / 2)).mean())
-    seeds = f"{jaccard:.3f}" if np.isfinite(jaccard) else "not measured (one seed)"
-    ours = f"{ours_share.mean:.2f} % differ; Jaccard of two seeds {seeds}"
-    full = ours_share.mean <= 0.5 and jaccard > 0.98
-    return ours, ours_share, verdict(full, ours_share.mean <= 1.2)
+def masks_differ(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
+    """Judge claim 3: under 0.5 % of the mask bits differ; masks of different seeds agree."""
+    share = summary(100 * mask_share(m, s.measured_sparsity, "stereotypical", "anti"))
+    jaccard, seeds = 0.0, "not measured (one seed)"
+    if len(s.seeds) > 1:
+        other = "stereotypical" + OTHER_SEED
+        null, left = (
+            mask_share(m, s.measured_sparsity, "stereotypical", other),
+            1 - s.measured_sparsity,
+        )
+        jaccard = float(((left - null / 2) / (left + null / 2)).mean())
+        seeds = f"{jaccard:.3f}"
+    ours = f"{share.mean:.2f} % differ; Jaccard of two seeds {seeds}"
+    return ours, share, verdict(share.mean <= 0.5 and jaccard > 0.98, share.mean <= 1.2)
 
 
-def clustered(r, m, s):
-    """Claim 4: the selected weights cluster in the last layers and in attention output."""
-    rows = select(
-        m,
-        sparsity=max(s.sparsities),
-        target="stereotypical",
-        reference="anti",
-        localization="mask",
-    )
+def clustered(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
+    """Judge claim 4: the selected weights cluster in the last layers and in attention output."""
+    pair = {"target": "stereotypical", "reference": "anti", "localization": "mask"}
+    rows = select(m, sparsity=max(s.sparsities), **pair)
+    if "attention.output.dense" not in set(rows["component"]):
+        raise NotInTableError("this family of models has no attention.output.dense")
     layers, parts = density(rows, "layer"), density(rows, "component")
     last = layers.xs(layers.index.get_level_values(1).max(), level=1)
     by_part = parts.groupby(level=1).mean().sort_values(ascending=False)
@@ -110,114 +110,94 @@ def clustered(r, m, s):
     return ours, ratio, verdict(ratio.mean >= 1.2 and first == 1, ratio.mean >= 1.2 or first == 1)
 
 
-def strategies_work(r, m, s):
-    """Claim 5: nearly every strategy moves bias as intended, uninformed edits barely.
+def strategies_work(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
+    """Judge claim 5: nearly every strategy moves bias as intended, uninformed edits barely.
 
     A cell is one edit in one direction on one measure; it is as intended where the mean over
     seeds of the share of the gap closed has the intended sign, however small it is.
     """
-    right, total = 0, 0
-    for localization, cells in _strategies(s):
-        for strategy, alpha in cells:
-            for target in OPPOSITE:
-                for k in MEASURES:
-                    moved = closed(r, target, localization, strategy, alpha, s.measured_sparsity, k)
-                    if moved.empty:
-                        raise ValueError("a strategy is not in the table")
-                    right += (moved.mean() > 0) == (alpha is None or alpha > 0)
-                    total += 1
-    control = summary(mean_closed(r, "uninformed =mask", "IP", 1.0, s.measured_sparsity))
-    edits = total // (len(OPPOSITE) * len(MEASURES))
+    at, cells = s.measured_sparsity, _strategies(s)
+    edits = [to_opposite(target, cell, at) for cell in cells for target in OPPOSITE]
+    intended = [
+        (closed(r, edit, k).mean() > 0) == (edit.alpha is None or edit.alpha > 0)
+        for edit in edits
+        for k in MEASURES
+    ]
+    control = summary(mean_closed(r, (UNINFORMED, "IP", 1.0), at))
+    right, total = sum(intended), len(intended)
     ours = (
-        f"the mean over seeds has the intended sign in {right} of {total} cells ({edits} edits × "
+        f"the mean over seeds has the intended sign in {right} of {total} cells ({len(cells)} edits × "
         f"{len(OPPOSITE)} directions × {len(MEASURES)} measures); uninformed IP(1) closes {control.mean:.1f} %"
     )
     barely = abs(control.mean) <= 5
     return ours, control, verdict(right >= 0.9 * total and barely, right >= 0.75 * total)
 
 
-def monotone_in_alpha(r, m, s):
-    """Claim 6: WEAT monotone in α; EP overshoots neutral at α = 2."""
-    ok = all(is_monotone(r, t, w, "weat_d", s) for t in OPPOSITE for w in ("mask", main_value(s)))
-    end = edit_rows(r, "stereotypical", main_value(s), "EP", 2.0, s.measured_sparsity, "weat_d")[
-        "value"
-    ]
-    d = summary(end)
+def monotone_in_alpha(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
+    """Judge claim 6: WEAT is monotone in α, and EP passes neutral at α = 2."""
+    value = main_value(s)
+    ok = all(is_monotone(r, t, w, "weat_d", s) for t in OPPOSITE for w in (MASK, value))
+    end = to_opposite("stereotypical", (value, "EP", 2.0), s.measured_sparsity)
+    d = summary(edit_rows(r, end, "weat_d")["value"])
     ours = f"monotone on [−2, 3]: {yes_no(ok)}; value-based S at α = 2: d = {d.mean:.2f}"
     return ours, d, verdict(ok and d.mean <= 0, ok)
 
 
-def language_kept(r, m, s):
-    """Claim 7: perplexity and LM score barely change, but for value-based PR."""
-    at, value = s.measured_sparsity, main_value(s)
-    cells = [
-        (target, where, strategy, alpha, at)
-        for target in OPPOSITE
-        for where in ("mask", value)
-        for strategy, alpha in (("IP", 0.5), ("IP", 1.0), ("EP", 2.0))
-    ]
-    changes = {cell: abs(float(relative_perplexity(r, *cell).mean())) for cell in cells}
-    far = max(changes, key=changes.get)
-    worst = changes[far]
-    lm = (edit_rows(r, *cell, "stereoset_lm") for cell in cells)
-    change = max(float((rows["value"] - rows["target_value"]).abs().mean()) for rows in lm)
-    pruned = [(target, value, "PR", None, at) for target in OPPOSITE]
-    pr = pd.concat([relative_perplexity(r, *cell) for cell in pruned], axis=1).mean(axis=1)
+def language_kept(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
+    """Judge claim 7: perplexity and LM score barely change, but for value-based PR."""
+    found = language(r, s)
+    pr = pd.concat(found.pruning.values(), axis=1).mean(axis=1)
     ours = (
-        f"IP and EP(2): at most {worst:.1f} % perplexity ({_absolute(r, [far])}), "
-        f"{change:.1f} LM points; value-based PR {pr.mean():+.1f} % ({_absolute(r, pruned)})"
+        f"IP and EP(2): at most {found.worst:.1f} % perplexity ({_absolute(r, [found.farthest])}), "
+        f"{found.lm:.1f} LM points; value-based PR {pr.mean():+.1f} % ({_absolute(r, found.pruning)})"
     )
-    full = worst <= 2 and change <= 2 and pr.mean() > 5 * worst
-    return ours, summary(pr), verdict(full, worst <= 2)
+    full = found.worst <= 2 and found.lm <= 2 and pr.mean() > 5 * found.worst
+    return ours, summary(pr), verdict(full, found.worst <= 2)
 
 
-def _absolute(r, cells) -> str:
+def _absolute(r: pd.DataFrame, edits: Iterable[Edit]) -> str:
     """Return the mean change of perplexity over edits and seeds, beside the mean it starts from."""
-    rows = pd.concat([edit_rows(r, *cell, "perplexity") for cell in cells])
+    rows = pd.concat([edit_rows(r, edit, "perplexity") for edit in edits])
     change = (rows["value"] - rows["target_value"]).mean()
     return f"{change:.2f} of {rows['target_value'].mean():.2f}"
 
 
-def sparsity_trend(r, m, s):
-    """Claim 8: mask-based grows and value-based shrinks with sparsity."""
+def sparsity_trend(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
+    """Judge claim 8: mask-based grows and value-based shrinks with sparsity."""
     low, high = min(s.sparsities), max(s.sparsities)
     if low == high:
-        raise ValueError("one sparsity shows no trend")
+        raise NotInTableError("one sparsity shows no trend")
     mask, value = (
-        mean_closed(r, w, "IP", 1.0, high) - mean_closed(r, w, "IP", 1.0, low)
-        for w in ("mask", main_value(s))
+        mean_closed(r, (w, "IP", 1.0), high) - mean_closed(r, (w, "IP", 1.0), low)
+        for w in (MASK, main_value(s))
     )
     ours = f"from {low:.0%} to {high:.0%}: mask {mask.mean():+.0f}, value {value.mean():+.0f} points of the gap"
     up, down = mask.mean() > 0, value.mean() < 0
     return ours, summary(mask), verdict(up and down, up or down)
 
 
-def saturation(r, m, s):
-    """Claim 9: value-based interpolation saturates in k."""
-    at = {k: mean_closed(r, f"value {k:g}", "IP", 0.5, s.measured_sparsity) for k in (0.4, 1.0)}
-    share = summary(100 * at[0.4] / at[1.0])
+def saturation(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
+    """Judge claim 9: value-based interpolation saturates in k."""
+    some, every = (
+        mean_closed(r, (Where("value", k=k), "IP", 0.5), s.measured_sparsity) for k in (0.4, 1.0)
+    )
+    share = summary(100 * some / every)
     ours = f"k = 40 % reaches {share.mean:.0f} % of what all shared weights reach"
     return ours, share, verdict(share.mean >= 90, share.mean >= 75)
 
 
-def neutral_target(r, m, s):
-    """Claim 10: the neutral target works with the stereotypical reference."""
-    top, falls = max(s.sparsities), []
-    for k in MEASURES:
-        rows = edit_rows(r, "neutral", "mask", "EP", -2.0, top, k, "stereotypical")
-        falls.append(rows["value"] - rows["target_value"])
-    d = summary(falls[-1])
-    down = [float(f.mean()) < 0 for f in falls]
-    ours = f"α = −2 away from S: {sum(down)} of 3 measures fall; Δd = {d.mean:.2f}"
-    return ours, d, verdict(all(down), down[-1])
+def neutral_target(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
+    """Judge claim 10: the neutral target works with the stereotypical reference."""
+    falls = neutral_falls(r, s)
+    d, down = summary(falls["weat_d"]), {k: float(f.mean()) < 0 for k, f in falls.items()}
+    ours = f"α = −2 away from S: {sum(down.values())} of 3 measures fall; Δd = {d.mean:.2f}"
+    return ours, d, verdict(all(down.values()), down["weat_d"])
 
 
-def _strategies(s):
-    swept = (("IP", 0.5), ("IP", 1.0), ("EP", 2.0), ("EP", -2.0))
-    return (
-        ("mask", (*swept, ("PR", None), ("SW", None))),
-        (main_value(s), (*swept, ("PR", None))),
-    )
+def _strategies(s: Profile) -> list[Cell]:
+    swept = (("IP", 0.5), ("IP", 1.0), ("EP", 2.0), ("EP", -2.0), ("PR", None))
+    mask = [(MASK, *cell) for cell in (*swept, ("SW", None))]
+    return mask + [(main_value(s), *cell) for cell in swept]
 
 
 CLAIMS = (

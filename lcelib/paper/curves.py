@@ -12,9 +12,8 @@ from lcelib.editing import edit
 from lcelib.files import cached_json
 from lcelib.localization import Located
 from lcelib.models import load
+from lcelib.paper.edits import MASK, UNINFORMED, VALUE_AS_MASK, Where, main_value
 from lcelib.paper.experiments import Bench, find
-from lcelib.paper.grid import Edit
-from lcelib.paper.results import main_value
 from lcelib.paper.stages.measure import suite
 from lcelib.patches.patch import Patch
 from lcelib.run.paths import Run
@@ -37,14 +36,14 @@ ALPHAS = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 SHOWN = ("weat_d", "stereoset_ss", "crows", "perplexity")
 
 
-def localizations(settings: Profile) -> dict[str, str]:
+def localizations(settings: Profile) -> dict[str, Where]:
     """What the reader chooses from, and its name in the grid."""
     k = f"{settings.k:.0%}".replace("%", " %")
     return {
-        "by mask": "mask",
+        "by mask": MASK,
         f"by value, {k}": main_value(settings),
-        "by value, as many as by mask": "value =mask",
-        "uninformed: random, as many as by mask": "uninformed =mask",
+        "by value, as many as by mask": VALUE_AS_MASK,
+        "uninformed: random, as many as by mask": UNINFORMED,
     }
 
 
@@ -64,12 +63,11 @@ class Edits:
             self.networks[c, self.settings.measured_sparsity] for c in DIRECTIONS[direction]
         )
 
-    def _located(self, direction: str, where: str, part: str) -> Located:
-        cell = Edit(*DIRECTIONS[direction], where, "EP", 2.0, self.settings.measured_sparsity)
-        found = find(cell, *self.pair(direction), self.settings.k, self.seed)
+    def _located(self, direction: str, where: Where, part: str) -> Located:
+        found = find(where, *self.pair(direction), self.settings.k, self.seed, "EP")
         return found.restrict(PARTS[part])
 
-    def _patch(self, direction: str, where: str, part: str) -> Patch:
+    def _patch(self, direction: str, where: Where, part: str) -> Patch:
         return edit(*self.pair(direction), self.located(direction, where, part), "EP", 2.0)
 
 
@@ -82,7 +80,7 @@ def curves(run: Run, seed: int) -> pd.DataFrame:
     settings, rows, lm = run.settings, [], load(run.settings.model)
     sparsities = enumerate((0.0, *settings.sparsities))
     paths = {(c, s): run.subnetwork(seed, c, i) for i, s in sparsities for c in settings.conditions}
-    networks = sn.Stored(paths)
+    networks = sn.SubnetworkFiles(paths)
     scratch = run.scratch(f"app-seed{seed}", [run.corpus, *run.probes, *paths.values()])
     edits, where_names = Edits(networks, settings, seed), localizations(settings).values()
     for direction, (target, _) in DIRECTIONS.items():
@@ -92,7 +90,7 @@ def curves(run: Run, seed: int) -> pd.DataFrame:
             patch = edits.patch(direction, where, part).scale(alpha)
             measure = partial(_shown, bench, key, patch)
             for values in cached_json(scratch / f"{target}-{where}-{part}-{alpha:g}.json", measure):
-                rows.append((direction, where, part, alpha, *values))
+                rows.append((direction, str(where), part, alpha, *values))
     shutil.rmtree(scratch)
     columns = "direction localization components alpha measure value n variant"
     return pd.DataFrame(rows, columns=columns.split())

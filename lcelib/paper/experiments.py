@@ -11,7 +11,8 @@ from lcelib.editing import edit, transfer
 from lcelib.files import atomic, cached_json
 from lcelib.localization import Located, locate
 from lcelib.measures import Score
-from lcelib.paper.grid import Edit, grid
+from lcelib.paper.edits import Edit, Where
+from lcelib.paper.grid import grid
 from lcelib.patches.patch import Patch
 from lcelib.run.profiles import OPPOSITE, ORIGINAL, Profile
 from lcelib.subnetworks import Subnetwork, dense
@@ -39,28 +40,24 @@ COLUMNS = [
 
 
 def find(
-    edit_: Edit, target: Subnetwork, reference: Subnetwork, main_k: float, seed: int
+    where: Where,
+    target: Subnetwork,
+    reference: Subnetwork,
+    main_k: float,
+    seed: int,
+    strategy: str = "IP",
 ) -> Located:
-    """The located weights of one cell of the grid."""
-    kind, _, rest = edit_.localization.partition(" ")
-    if kind == "mask":
-        return locate(target, reference, by="mask")
-    if kind == "value" and rest != "=mask":
-        return locate(target, reference, by="value", k=float(rest))
-    size, _, match = rest.partition(" by ")
-    by_mask = locate(target, reference, by="mask")
-    if kind == "value":
-        return locate(target, reference, by="value", k=by_mask.size)
-    like = by_mask if size == "=mask" else locate(target, reference, by="value", k=main_k)
-    return locate(
-        target,
-        reference,
-        by="uninformed",
-        like=like,
-        seed=seed,
-        strategy=edit_.strategy,
-        match=match or None,
+    """Locate the weights of an edit; `main_k` is the share that "=value" stands for."""
+    if where.by == "mask" or where.k is not None:
+        return locate(target, reference, by=where.by, k=where.k)
+    by_mask = where.as_many_as == "mask"
+    like = locate(
+        target, reference, by="mask" if by_mask else "value", k=None if by_mask else main_k
     )
+    if where.by == "value":
+        return locate(target, reference, by="value", k=like.size)
+    drawn = {"like": like, "seed": seed, "strategy": strategy, "match": where.matched}
+    return locate(target, reference, by="uninformed", **drawn)
 
 
 class Bench:
@@ -115,24 +112,22 @@ def measure_all(
     networks = ChainMap({(ORIGINAL, settings.measured_sparsity): base}, networks)
     bench = Bench(networks, model, suite)
     if settings.grid != "pretrained":  # there the base model is a target of its own
-        cell = _unedited(f"base ({target})", 0.0)
-        yield from (_row(settings, seed, cell, None, score) for score in suite(model))
+        key = {"target": f"base ({target})", "sparsity": 0.0}
+        yield from (_row(settings, seed, key, None, score) for score in suite(model))
     for sparsity in sorted(s for c, s in networks if c == target):
-        cell = _unedited(target, sparsity)
+        key = {"target": target, "sparsity": sparsity}
         brief = settings.grid == "pretrained" and sparsity != settings.measured_sparsity
         own = bench.scores((target, sparsity), brief)
-        yield from (_row(settings, seed, cell, None, score) for score in own.values())
+        yield from (_row(settings, seed, key, None, score) for score in own.values())
     if settings.grid == "pretrained" and target == "stereotypical":
         yield from _separation(bench, settings, seed)
     located_for: dict[tuple, Located] = {}
 
     def rows(cell: Edit) -> list[dict]:
-        start, end = _ends(cell)
-        place = (cell.reference, cell.sparsity, cell.localization, cell.strategy == "PR")
+        place = (cell.reference, cell.sparsity, cell.where, cell.strategy == "PR")
         if place not in located_for:
-            located_for[place] = find(
-                cell, networks[start, cell.sparsity], networks[end, cell.sparsity], settings.k, seed
-            )
+            pair = (networks[name, cell.sparsity] for name in cell.ends)
+            located_for[place] = find(cell.where, *pair, settings.k, seed, cell.strategy)
         patch = _patch(cell, networks, located_for[place], theta_0)
         return _edited(bench, cell, located_for[place], patch, settings, seed)
 
@@ -142,14 +137,14 @@ def measure_all(
 
 def _edited(bench: Bench, cell: Edit, located, patch, settings, seed) -> list[dict]:
     """All measures of one edit, beside those of its target and its reference."""
-    own, (start, end) = (cell.target, cell.sparsity), _ends(cell)
+    own, (start, end) = (cell.target, cell.sparsity), cell.ends
     before, after = bench.scores(own), bench.edited(own, patch, cell.brief)
     other = {}
     if start == cell.target:  # else there is no gap to close
         other = bench.scores((end, cell.sparsity), settings.grid == "pretrained")
     delta = after["perplexity"].value - before["perplexity"].value
     return [
-        _row(settings, seed, cell, located, score, before[name])
+        _row(settings, seed, cell.columns(), located, score, before[name])
         | {
             "target_value": before[name].value,
             "reference_value": other[name].value if name in other else "",
@@ -159,54 +154,45 @@ def _edited(bench: Bench, cell: Edit, located, patch, settings, seed) -> list[di
     ]
 
 
-def _ends(cell: Edit) -> tuple[str, str]:
-    """The two networks whose difference an edit adds; the first is the target, as a rule."""
-    end, _, start = cell.reference.partition(" - ")
-    return start or cell.target, end
-
-
 def _patch(cell: Edit, networks, located: Located, theta_0: dict[str, np.ndarray]) -> Patch:
-    start, end = (networks[name, cell.sparsity] for name in _ends(cell))
+    start, end = (networks[name, cell.sparsity] for name in cell.ends)
     target = networks[cell.target, cell.sparsity]
+    alpha = 1.0 if cell.alpha is None else cell.alpha
     if start is not target:
-        return transfer(target, start, end, located, cell.alpha)
+        return transfer(target, start, end, located, alpha)
     strategy, _, restore = cell.strategy.partition(" ")
-    return edit(target, end, located, strategy, cell.alpha, theta_0 if restore else None)
+    return edit(target, end, located, strategy, alpha, theta_0 if restore else None)
 
 
 def _separation(bench: Bench, settings: Profile, seed: int) -> Iterator[dict]:
     """How far the two models differ, item by item, in every measure that has items."""
     at = settings.measured_sparsity
     first, second = (bench.scores((c, at)) for c in OPPOSITE)
-    cell = Edit("stereotypical", "anti", "", "difference", 1.0, at)
+    key = {"target": "stereotypical", "reference": "anti", "strategy": "difference", "sparsity": at}
     for name, score in first.items():
         if score.items is not None:
-            row = _row(settings, seed, cell, None, score, second[name])
+            row = _row(settings, seed, key, None, score, second[name])
             yield row | {"value": score.value - second[name].value}
 
 
-def _unedited(name: str, sparsity: float) -> Edit:
-    """The cell of a model as it is."""
-    return Edit(name, "", "", "", 0.0, sparsity)
-
-
-def _row(settings, seed, cell: Edit, located, score: Score, before: Score | None = None) -> dict:
+def _row(
+    settings: Profile,
+    seed: int,
+    key: dict[str, object],
+    located: Located | None,
+    score: Score,
+    before: Score | None = None,
+) -> dict:
     """One line; `item_se` is the standard error over items, of the change where there is one."""
     items = score.items
     if items is not None and before is not None:
         items = items - before.items
-    fixed_alpha = cell.strategy not in ("IP", "EP")
     return {
         "profile": settings.name,
         "seed": seed,
-        "target": cell.target,
-        "reference": cell.reference,
-        "localization": cell.localization,
-        "strategy": cell.strategy,
-        "alpha": "" if fixed_alpha else cell.alpha,
+        **key,
         "k": located.size if located else "",
         "k_share": located.share if located else "",
-        "sparsity": cell.sparsity,
         "measure": score.measure,
         "variant": score.variant,
         "n": score.n,

@@ -5,27 +5,39 @@ pretrained model itself is the neutral target. The measure is the held-out half 
 WinoBias: the mean of ln p(pro-stereotypical) − ln p(anti-stereotypical), called margin.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
-from lcelib.data.sources import described
-from lcelib.paper.claims import PAPER_LANGUAGE, Claim, verdict
-from lcelib.paper.grid import CONTRAST, OTHER_SEED
+from lcelib.data.sources import describe
+from lcelib.paper.claims import PAPER_LANGUAGE, Claim, Judgement, verdict
+from lcelib.paper.edits import (
+    MASK,
+    MATCHED,
+    OTHER_SEED,
+    UNINFORMED,
+    UNINFORMED_AS_VALUE,
+    VALUE_AS_MASK,
+    main_value,
+)
+from lcelib.paper.findings import relative_perplexity
 from lcelib.paper.pretrained_tables import (
     MARGIN,
     SEPARATION,
+    change,
     needed,
-    original_change,
-    perplexity_change,
+    of_original,
     separation,
     share,
+    sweep,
 )
-from lcelib.paper.results import closed, main_value, mask_share, model_values, select
+from lcelib.paper.results import closed, mask_share, model_values, select
 from lcelib.paper.statistics import summary
-from lcelib.run.profiles import OPPOSITE, ORIGINAL
+from lcelib.run.profiles import OPPOSITE, ORIGINAL, Profile
 
 
-def separate(r, m, s):
+def separate(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
     """S above the original above A on held-out pairs."""
     at = s.measured_sparsity
     values = {c: model_values(r, c, MARGIN, at) for c in (*OPPOSITE, ORIGINAL)}
@@ -35,15 +47,15 @@ def separate(r, m, s):
     return ours, summary(gap), verdict(bool(order.all()), bool((gap > 0).all()))
 
 
-def few_weights(r, m, s):
+def few_weights(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
     """The masks differ in under .5 % of the weights."""
     found = summary(100 * mask_share(m, s.measured_sparsity, "stereotypical", "anti"))
     return f"{found.mean:.3f} % of the mask bits differ", found, verdict(found.mean <= 0.5, False)
 
 
-def _mask_based(target):
-    def judge(r, m, s):
-        one, two = (share(r, target, "mask", a, s.measured_sparsity) for a in (1.0, 2.0))
+def _mask_based(target: str) -> Callable[[pd.DataFrame, pd.DataFrame, Profile], Judgement]:
+    def judge(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
+        one, two = (share(r, target, MASK, a, s) for a in (1.0, 2.0))
         full = one.mean() >= 10 and two.mean() >= 20
         ours = f"α = 1 closes {one.mean():.0f} % of the gap, α = 2 {two.mean():.0f} %"
         return ours, summary(two), verdict(full, one.mean() >= 10 or two.mean() >= 20)
@@ -51,37 +63,35 @@ def _mask_based(target):
     return judge
 
 
-def beats_uninformed(r, m, s):
+def beats_uninformed(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
     """Mask-based edits do ten times what as many random weights do, in both directions."""
-    at, ratios, texts = s.measured_sparsity, [], []
+    ratios, texts = [], []
     for target in OPPOSITE:
-        mask, random = (share(r, target, w, 2.0, at).mean() for w in ("mask", "uninformed =mask"))
+        mask, random = (share(r, target, w, 2.0, s).mean() for w in (MASK, UNINFORMED))
         ratios.append(mask >= 10 * abs(random))
         texts.append(f"{target} {mask:.1f} % against {random:+.1f} %")
-    first = share(r, "stereotypical", "uninformed =mask", 2.0, at)
+    first = share(r, "stereotypical", UNINFORMED, 2.0, s)
     return "α = 2: " + "; ".join(texts), summary(first), verdict(all(ratios), any(ratios))
 
 
-def beats_matched(r, m, s):
+def beats_matched(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
     """Nor do random weights of the same matrices and sizes do it."""
-    at = s.measured_sparsity
-    mask = share(r, "stereotypical", "mask", 2.0, at).mean()
-    names = ("component", "magnitude")
-    found = {n: share(r, "stereotypical", f"uninformed =mask by {n}", 2.0, at) for n in names}
+    mask = share(r, "stereotypical", MASK, 2.0, s).mean()
+    found = {w.matched: share(r, "stereotypical", w, 2.0, s) for w in MATCHED}
     ours = "α = 2: " + ", ".join(f"matched by {n} {x.mean():+.1f} %" for n, x in found.items())
     fine = [abs(x.mean()) <= mask / 5 for x in found.values()]
     return f"{ours}, mask {mask:.1f} %", summary(found["magnitude"]), verdict(all(fine), any(fine))
 
 
-def null_contrast(r, m, s):
+def null_contrast(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
     """Editing towards the other seed of the same condition moves bias little, up or down.
 
     Each seed is edited towards the next in a circle, so the signed effects cancel whatever
     the edit does; the absolute ones are judged.
     """
     at, target = s.measured_sparsity, "stereotypical"
-    mask = share(r, target, "mask", 2.0, at).mean()
-    other = closed(r, target, "mask", "EP", 2.0, at, MARGIN, target + OTHER_SEED)
+    mask = share(r, target, MASK, 2.0, s).mean()
+    other = closed(r, sweep(target, MASK, 2.0, s, target + OTHER_SEED), MARGIN)
     size = mask_share(m, at, target, target + OTHER_SEED).mean()
     bits = 100 * size, 100 * mask_share(m, at, target, "anti").mean()
     moved = other.abs()
@@ -93,27 +103,26 @@ def null_contrast(r, m, s):
     return ours, summary(moved), verdict(moved.mean() <= mask / 4, moved.mean() < mask)
 
 
-def language_kept(r, m, s):
+def language_kept(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
     """Perplexity changes by less than 2 % under every interpolation and extrapolation to α = 2."""
-    at = s.measured_sparsity
     changes = {
-        (w, a, t): perplexity_change(r, t, w, a, at)
+        (w, a, t): relative_perplexity(r, sweep(t, w, a, s))
         for t in OPPOSITE
-        for w in ("mask", "value =mask", main_value(s))
+        for w in (MASK, VALUE_AS_MASK, main_value(s))
         for a in (1.0, 2.0)
     }
     far = {key: change.abs().max() for key, change in changes.items()}  # in the worst seed
     worst = max(far, key=far.get)
     ours = f"at most {far[worst]:.1f} % in any seed ({worst[0]}, α = {worst[1]:g}, from {worst[2]})"
     fine = {where: all(far[k] <= 2 for k in far if k[0] == where) for where, *_ in far}
-    main = changes["mask", 2.0, "stereotypical"]
-    return ours, summary(main), verdict(all(fine.values()), fine["mask"])
+    main = changes[MASK, 2.0, "stereotypical"]
+    return ours, summary(main), verdict(all(fine.values()), fine[MASK])
 
 
-def original_improves(r, m, s):
+def original_improves(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
     """The original model, edited along A − S, loses half of its margin or more, and random weights don't."""
     before = model_values(r, ORIGINAL, MARGIN, s.measured_sparsity).mean()
-    main, random = (original_change(r, w, 1.0, s) for w in (main_value(s), "uninformed =value"))
+    main, random = (change(r, of_original(w, 1.0, s)) for w in (main_value(s), UNINFORMED_AS_VALUE))
     ours = (
         f"α = 1 takes the margin from {before:+.2f} to {before + main.mean():+.2f}, "
         f"random weights to {before + random.mean():+.2f}"
@@ -123,16 +132,16 @@ def original_improves(r, m, s):
     return ours, summary(main), verdict(full, main.mean() < 0)
 
 
-def original_kept(r, m, s):
+def original_kept(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
     """That edit leaves the language model as it was."""
-    lm = original_change(r, main_value(s), 1.0, s, "stereoset_lm")
-    perplexity = perplexity_change(r, ORIGINAL, main_value(s), 1.0, s.measured_sparsity, CONTRAST)
+    edit = of_original(main_value(s), 1.0, s)
+    lm, perplexity = change(r, edit, "stereoset_lm"), relative_perplexity(r, edit)
     fine = [abs(perplexity.mean()) <= 2, abs(lm.mean()) <= 2]
     ours = f"perplexity {perplexity.mean():+.1f} %, StereoSet LM {lm.mean():+.1f} points"
     return ours, summary(perplexity), verdict(all(fine), any(fine))
 
 
-def elsewhere(r, m, s):
+def elsewhere(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
     """The two models separate on benchmarks of other kinds too."""
     table = separation(r)
     other = table[table["measure"].isin(["stereoset_margin", "crows_margin"])]
@@ -172,28 +181,29 @@ CLAIMS = (
 )  # fmt: skip
 
 
-def sentences(r: pd.DataFrame, m: pd.DataFrame, s) -> list[str]:
+def sentences(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> list[str]:
     """Three sentences, with numbers, on what the run shows."""
     at, n = s.measured_sparsity, len(s.seeds)
-    cells = {(t, a): share(r, t, "mask", a, at).mean() for t in OPPOSITE for a in (1.0, 2.0)}
-    random = share(r, "stereotypical", "uninformed =mask", 2.0, at).mean()
+    cells = {(t, a): share(r, t, MASK, a, s).mean() for t in OPPOSITE for a in (1.0, 2.0)}
+    random = share(r, "stereotypical", UNINFORMED, 2.0, s).mean()
     bits = 100 * mask_share(m, at, "stereotypical", "anti").mean()
     before = {k: model_values(r, ORIGINAL, k, at).mean() for k in ("winobias", MARGIN)}
-    change = {k: original_change(r, main_value(s), 1.0, s, k).mean() for k in before}
+    edit = of_original(main_value(s), 1.0, s)
+    after = {k: before[k] + change(r, edit, k).mean() for k in before}
     pairs = int(select(r, measure=MARGIN)["n"].iloc[0])
-    part = 100 * select(r, target=ORIGINAL, localization=main_value(s))["k_share"].mean()
-    text = perplexity_change(r, "stereotypical", "mask", 2.0, at).mean()
+    part = 100 * select(r, target=ORIGINAL, localization=str(main_value(s)))["k_share"].mean()
+    text = relative_perplexity(r, sweep("stereotypical", MASK, 2.0, s)).mean()
     return [
         f"Edits of the {bits:.3f} % of the weights inside the layers in which the masks of a stereotypical and an "
-        f"anti-stereotypical {described(s.model)} differ close {cells['stereotypical', 1.0]:.0f} % (α = 1) and "
+        f"anti-stereotypical {describe(s.model)} differ close {cells['stereotypical', 1.0]:.0f} % (α = 1) and "
         f"{cells['stereotypical', 2.0]:.0f} % (α = 2) of their gap on {pairs} held-out WinoBias pairs "
         f"({cells['anti', 1.0]:.0f} and {cells['anti', 2.0]:.0f} % in the other direction), as many "
         f"random weights at α = 2 {random:+.1f} %, while perplexity changes by {text:+.1f} % "
         f"(means over {n} seeds).",
         f"The original model, edited along A − S at {part:.2f} % of them, goes from "
-        f"{before['winobias']:.1f} to {before['winobias'] + change['winobias']:.1f} % "
+        f"{before['winobias']:.1f} to {after['winobias']:.1f} % "
         f"pro-stereotypical choices (margin {before[MARGIN]:+.2f} to "
-        f"{before[MARGIN] + change[MARGIN]:+.2f}).",
+        f"{after[MARGIN]:+.2f}).",
         f"At this training budget {power(r)}.",
     ]
 

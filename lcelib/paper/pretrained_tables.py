@@ -7,9 +7,11 @@ ln p(pro-stereotypical) − ln p(anti-stereotypical), called margin.
 import numpy as np
 import pandas as pd
 
+from lcelib.paper.edits import Edit, Where, strategy_of
+from lcelib.paper.findings import relative_perplexity
 from lcelib.paper.grid import CONTRAST
-from lcelib.paper.results import closed, edit_rows, model_values, select, strategy_of
-from lcelib.run.profiles import OPPOSITE, ORIGINAL
+from lcelib.paper.results import closed, edit_rows, model_values, select, to_opposite
+from lcelib.run.profiles import OPPOSITE, ORIGINAL, Profile
 
 MARGIN = "winobias_margin"
 SEPARATION = (
@@ -21,36 +23,25 @@ SEPARATION = (
 POWER = 1.96 + 0.84  # two-sided 5 %, power 80 %
 
 
-def share(r: pd.DataFrame, target: str, localization: str, alpha: float, sparsity: float):
-    """Per seed, the percentage of the margin's gap that an edit towards the opposite closes."""
-    found = closed(r, target, localization, strategy_of(alpha), alpha, sparsity, MARGIN)
-    if found.empty:
-        raise ValueError("this edit is not in the table")
-    return found
+def sweep(target: str, where: Where, alpha: float, s: Profile, reference: str = "") -> Edit:
+    """Return the IP or EP edit of a target at a strength, towards its opposite by default."""
+    cell = (where, strategy_of(alpha), alpha)
+    return to_opposite(target, cell, s.measured_sparsity, reference or None)
 
 
-def perplexity_change(r, target, localization, alpha, sparsity, reference=None) -> pd.Series:
-    """Per seed, the change of perplexity in per cent of the target's."""
-    rows = edit_rows(
-        r, target, localization, strategy_of(alpha), alpha, sparsity, "perplexity", reference
-    )
-    return 100 * (rows["value"] / rows["target_value"] - 1)
+def of_original(where: Where, alpha: float, s: Profile, reference: str = CONTRAST) -> Edit:
+    """Return the edit of the pretrained model, along A − S by default."""
+    return sweep(ORIGINAL, where, alpha, s, reference)
 
 
-def original_change(r, localization, alpha, s, measure=MARGIN, reference=CONTRAST) -> pd.Series:
-    """Per seed, how an edit of the original model changes a measure."""
-    rows = edit_rows(
-        r,
-        ORIGINAL,
-        localization,
-        strategy_of(alpha),
-        alpha,
-        s.measured_sparsity,
-        measure,
-        reference,
-    )
-    if rows.empty:
-        raise ValueError("this edit is not in the table")
+def share(r: pd.DataFrame, target: str, where: Where, alpha: float, s: Profile) -> pd.Series:
+    """Return, by seed, the percentage of the margin's gap that an edit towards the opposite closes."""
+    return closed(r, sweep(target, where, alpha, s), MARGIN)
+
+
+def change(r: pd.DataFrame, edit: Edit, measure: str = MARGIN) -> pd.Series:
+    """Return, by seed, how an edit changes a measure."""
+    rows = edit_rows(r, edit, measure)
     return rows["value"] - rows["target_value"]
 
 
@@ -75,7 +66,7 @@ def needed(r: pd.DataFrame) -> pd.DataFrame:
     return table.assign(n=table["n"].astype(int), needed=np.ceil(items))
 
 
-def edits(r: pd.DataFrame, s) -> pd.DataFrame:
+def edits(r: pd.DataFrame, s: Profile) -> pd.DataFrame:
     """Every edit of the two fine-tuned models: weights, share of the margin's gap, perplexity.
 
     `closed` is the mean over seeds in per cent, `low` and `high` its 95 % interval over
@@ -94,7 +85,7 @@ def edits(r: pd.DataFrame, s) -> pd.DataFrame:
         se = 100 * group["item_se"] / gap.abs()
         half = 1.96 * float(se.mean())
         alpha = None if np.isnan(alpha) else alpha
-        language = edit_rows(r, target, where, strategy, alpha, at, "perplexity", reference)
+        edit = Edit(target, reference, Where.parse(where), strategy, alpha, at)
         rows.append(
             {
                 "target": target, "reference": reference, "localization": where,
@@ -102,7 +93,7 @@ def edits(r: pd.DataFrame, s) -> pd.DataFrame:
                 "share_percent": 100 * group["k_share"].mean(), "closed": each.mean(),
                 "low": each.mean() - half, "high": each.mean() + half,
                 "by_seed": " ".join(f"{x:.1f}" for x in each),
-                "perplexity_percent": 100 * (language["value"] / language["target_value"] - 1).mean(),
+                "perplexity_percent": relative_perplexity(r, edit).mean(),
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -119,7 +110,7 @@ def one_edit(r: pd.DataFrame, row, sparsity: float) -> pd.DataFrame:
     return cells.groupby("measure", sort=False)[columns].mean()
 
 
-def originals(r: pd.DataFrame, s) -> pd.DataFrame:
+def originals(r: pd.DataFrame, s: Profile) -> pd.DataFrame:
     """Every edit of the original model: WinoBias in per cent and as margin, perplexity.
 
     `low` and `high` bound the margin's change, 95 % over the pairs of WinoBias.
@@ -133,18 +124,17 @@ def originals(r: pd.DataFrame, s) -> pd.DataFrame:
     rows.append({"reference": "", "localization": "unedited", "weights": 0} | nothing)
     keys = ["reference", "localization", "strategy", "alpha"]
     for (reference, where, strategy, alpha), group in cells.groupby(keys, sort=False):
-        same = (ORIGINAL, where, strategy, alpha, at)
-        pairs, language = (edit_rows(r, *same, m, reference) for m in ("winobias", "perplexity"))
-        change = group["value"] - group["target_value"]
+        edit = Edit(ORIGINAL, reference, Where.parse(where), strategy, alpha, at)
+        pairs = edit_rows(r, edit, "winobias")
+        moved = group["value"] - group["target_value"]
         half = 1.96 * float(group["item_se"].mean())
         rows.append(
             {
                 "reference": reference, "localization": where, "alpha": alpha,
                 "weights": round(group["k"].mean()), "winobias": pairs["value"].mean(),
-                "margin": group["value"].mean(), "change": change.mean(),
-                "low": change.mean() - half, "high": change.mean() + half,
-                "perplexity_percent": 100
-                * (language["value"] / language["target_value"] - 1).mean(),
+                "margin": group["value"].mean(), "change": moved.mean(),
+                "low": moved.mean() - half, "high": moved.mean() + half,
+                "perplexity_percent": relative_perplexity(r, edit).mean(),
             }
         )  # fmt: skip
     return pd.DataFrame(rows)

@@ -55,7 +55,7 @@ def text(path: Path) -> str:
 
 
 def summary(path: Path) -> list[str]:
-    """Return size and table of measures, for the README."""
+    """Return size and table of measures, for docs/patches.md."""
     arrays, info = reading.read(path)
     weights, size = sum(len(a[0]) for a in arrays.values()), reading.resolve(path).stat().st_size
     how = info["method"]

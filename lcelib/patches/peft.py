@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from lcelib.checkpoints.writing import folder
 from lcelib.errors import LceError
+from lcelib.extras import require
 from lcelib.patches.patch import Patch
 from lcelib.tensors import Array, to_tensor
 
@@ -25,10 +26,9 @@ def export_shira(patch: Patch, output: Path) -> float:
     PEFT applies it to linear layers only. Raises LceError if PEFT is missing, for a
     patch without its base's shapes, and for tensors that are not matrices.
     """
-    try:
-        from peft import ShiraConfig
-    except ImportError as error:
-        raise LceError("SHiRA", "needs the package peft", "pip install peft") from error
+    require("an adapter of PEFT", "peft")
+    from peft import ShiraConfig
+
     base = patch.info.get("base", {})
     shapes = {n: base.get("tensors", {}).get(n, {}).get("shape", []) for n in patch.changes}
     for name, shape in shapes.items():

@@ -3,37 +3,63 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
 
 GRACE = 5  # seconds that a child has to end by itself
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+if sys.platform == "win32":
+    GROUP = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+
+    def interrupt(process: subprocess.Popen[str]) -> None:
+        """Ask the process and its group to stop."""
+        process.send_signal(signal.CTRL_BREAK_EVENT)
+
+    def kill(process: subprocess.Popen[str]) -> None:
+        """Kill the process."""
+        process.kill()
+
+else:
+    GROUP = {"process_group": 0}
+
+    def interrupt(process: subprocess.Popen[str]) -> None:
+        """Ask the process and its group to stop."""
+        os.killpg(process.pid, signal.SIGINT)
+
+    def kill(process: subprocess.Popen[str]) -> None:
+        """Kill the process and its group."""
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextmanager
-def child_process(command: Sequence[str], **options) -> Iterator[subprocess.Popen]:
-    """A process, in a group of its own, that does not outlive an end of this one that can be seen.
+def child_process(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Run a command in its own process group and stop the group when this process is stopped.
 
-    On Ctrl-C, SIGTERM, SIGHUP or an error inside the block it and all of its group are
-    asked to stop (Snakemake then cancels the jobs of a cluster), and killed after GRACE seconds.
+    On Ctrl-C, SIGTERM, SIGHUP or an error inside the block the group is interrupted, so that
+    Snakemake can cancel the jobs of a cluster, and killed after GRACE seconds.
     """
 
-    def terminated(number, frame):
+    def stop(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
     before = {}
     if threading.current_thread() is threading.main_thread():  # others may not handle signals
-        before = {n: signal.signal(n, terminated) for n in (signal.SIGTERM, signal.SIGHUP)}
+        before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
-        with subprocess.Popen(command, process_group=0, **options) as process:
+        with subprocess.Popen(command, **GROUP, **options) as process:
             try:
                 yield process
             except BaseException:
                 with suppress(ProcessLookupError, subprocess.TimeoutExpired):
-                    os.killpg(process.pid, signal.SIGINT)
+                    interrupt(process)
                     process.wait(GRACE)
                 with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                    kill(process)
                 raise
     finally:
         for number, handler in before.items():

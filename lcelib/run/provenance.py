@@ -3,12 +3,11 @@
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -25,21 +24,49 @@ def recorded(path: Path, seed: int | None) -> Iterator[None]:
     """Write the record of what runs inside to `path`, when it has ended well."""
     started, wall = datetime.now(UTC), time.perf_counter()
     yield
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu_seconds, peak_bytes = usage()
     write_json(
         path,
         {
             "started": started.isoformat(timespec="seconds"),
             "seed": seed,
             "wall_seconds": round(time.perf_counter() - wall, 2),
-            "cpu_seconds": round(sum(u.ru_utime + u.ru_stime for u in used), 2),
-            "peak_megabytes": max(u.ru_maxrss for u in used) // 1024,
+            "cpu_seconds": round(cpu_seconds, 2),
+            "peak_megabytes": peak_bytes // 2**20,
             "commit": commit(),
             "machine": machine(),
             "python": platform.python_version(),
             "packages": {name: version(name) for name in PACKAGES},
         },
     )
+
+
+def usage() -> tuple[float, int]:
+    """Return the CPU seconds of this process and its children, and the peak bytes of one of them."""
+    try:
+        import resource
+    except ImportError:  # Windows, which does not count children
+        import psutil
+
+        process = psutil.Process()
+        times = process.cpu_times()
+        return times.user + times.system, process.memory_info().peak_wset
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    unit = 1 if sys.platform == "darwin" else 1024
+    seconds = sum(u.ru_utime + u.ru_stime for u in used)
+    return seconds, unit * max(u.ru_maxrss for u in used)
+
+
+def total_memory() -> int:
+    """Return the bytes of this machine's memory; 0 where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):  # Windows
+        with suppress(ImportError):
+            import psutil
+
+            return psutil.virtual_memory().total
+        return 0
 
 
 def commit() -> str:
@@ -66,12 +93,11 @@ def machine() -> dict[str, object]:
         processor = information.split("model name")[1].split(":")[1].split("\n")[0].strip()
     except (OSError, IndexError):
         processor = platform.processor() or platform.machine()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "name": platform.node(),
         "processor": processor,
         "cores": os.cpu_count(),
-        "memory_gigabytes": round(memory / 2**30, 1),
+        "memory_gigabytes": round(total_memory() / 2**30, 1),
         "gpu": torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None,
     }
 

@@ -10,6 +10,7 @@ from lcelib.paper.figures import results as _results
 from lcelib.paper.figures import schematic as _schematic
 from lcelib.paper.figures import tables as _tables
 from lcelib.paper.figures.style import save, style
+from lcelib.paper.results import NotInTableError
 
 __all__ = ["FIGURES", "TABLES", "draw_all", "manifest", "style"]
 
@@ -49,12 +50,12 @@ def draw_all(
     for name, draw in figures.items():
         try:
             save(draw(results, located), folder / name)
-        except (KeyError, ValueError, IndexError):
+        except NotInTableError:
             missing.append(name)
     for name, make in tables.items():
         try:
             table = make(results)
-        except (KeyError, ValueError, IndexError):
+        except NotInTableError:
             missing.append(name)
             continue
         table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")

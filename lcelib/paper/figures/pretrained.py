@@ -4,15 +4,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from lcelib.paper.edits import MASK, UNINFORMED, VALUE_AS_MASK, Where, strategy_of
 from lcelib.paper.figures.style import ARROW, DIRECTIONS, NEUTRAL, TOWARDS_ANTI, WIDTH
 from lcelib.paper.pretrained_tables import MARGIN, SEPARATION, needed, separation
-from lcelib.paper.results import OPPOSITE, edit_rows, model_values, select, strategy_of
-from lcelib.run.profiles import ORIGINAL
+from lcelib.paper.results import edit_rows, model_values, select, to_opposite
+from lcelib.run.profiles import OPPOSITE, ORIGINAL
 
 LOOKS = {
-    "mask": ("o", "-", "by mask"),
-    "value =mask": ("s", "--", "by value, as many"),
-    "uninformed =mask": ("o", ":", "uninformed, as many"),
+    MASK: ("o", "-", "by mask"),
+    VALUE_AS_MASK: ("s", "--", "by value, as many"),
+    UNINFORMED: ("o", ":", "uninformed, as many"),
 }
 NAMES = {
     "winobias_margin": "WinoBias",
@@ -29,11 +30,11 @@ def _sparsity(results) -> float:
 def _sweep(results, target, where, measure):
     """α → values by seed, with the unedited target at 0."""
     at = _sparsity(results)
-    cells = select(results, target=target, reference=OPPOSITE[target], localization=where)
+    cells = select(results, target=target, reference=OPPOSITE[target], localization=str(where))
     found = {0.0: model_values(results, target, measure, at)}
     for alpha in sorted(cells["alpha"].dropna().unique()):
-        rows = edit_rows(results, target, where, strategy_of(alpha), alpha, at, measure)
-        found[alpha] = rows["value"]
+        edit = to_opposite(target, (where, strategy_of(alpha), alpha), at)
+        found[alpha] = edit_rows(results, edit, measure)["value"]
     return dict(sorted(found.items()))
 
 
@@ -42,7 +43,7 @@ def alpha_sweep(results, located) -> plt.Figure:
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.4), sharex=True, height_ratios=(3, 2))
     for column, (target, colour) in zip(axes.T, DIRECTIONS.items(), strict=True):
         for where, (marker, line, _) in LOOKS.items():
-            face = "white" if where.startswith("uninformed") else colour
+            face = "white" if where == UNINFORMED else colour
             for axis, measure in zip(column, (MARGIN, "perplexity"), strict=True):
                 sweep = pd.DataFrame(_sweep(results, target, where, measure)).T
                 if measure == "perplexity":
@@ -81,7 +82,7 @@ def original_target(results, located) -> plt.Figure:
     figure, axis = plt.subplots(figsize=(WIDTH, 0.26 * len(groups) + 1.2))
     names = []
     for y, ((reference, where, alpha), group) in enumerate(groups):
-        random = where.startswith("uninformed")
+        random = Where.parse(where).by == "uninformed"
         half = 1.96 * float(group["item_se"].mean())
         axis.errorbar(
             group["value"].mean(), -y, xerr=half, fmt="o", ms=5, color=TOWARDS_ANTI, lw=1,

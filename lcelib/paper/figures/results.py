@@ -2,10 +2,28 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 
+from lcelib.paper.edits import (
+    MASK,
+    UNINFORMED,
+    UNINFORMED_AS_VALUE,
+    VALUE_AS_MASK,
+    Where,
+    strategy_of,
+)
 from lcelib.paper.figures.style import ARROW, DIRECTIONS, LABELS, NEUTRAL, UNBIASED, WIDTH
-from lcelib.paper.results import OPPOSITE, edit_rows, model_values, select, strategy_of
+from lcelib.paper.results import (
+    Cell,
+    NotInTableError,
+    edit_rows,
+    has,
+    model_values,
+    select,
+    to_opposite,
+)
+from lcelib.run.profiles import OPPOSITE
 
 BIAS = ("weat_d", "stereoset_ss", "crows")
 STRATEGIES = (
@@ -20,19 +38,28 @@ STRATEGIES = (
 
 def _middle(results) -> float:
     """The sparsity at which the α sweep was run."""
-    rows = select(results, localization="mask", strategy="EP", alpha=3.0)
+    rows = select(results, localization=str(MASK), strategy="EP", alpha=3.0)
+    if rows.empty:
+        raise NotInTableError("no α sweep")
     return float(rows["sparsity"].iloc[0])
 
 
-def _values(results, target, where, strategy, alpha, sparsity, measure, reference=None):
-    column = measure
-    if measure == "perplexity_delta":
-        measure, column = "perplexity", "perplexity_delta"
-    rows = edit_rows(results, target, where, strategy, alpha, sparsity, measure, reference)
-    return rows[column if column == "perplexity_delta" else "value"]
+def edit_values(
+    results: pd.DataFrame,
+    target: str,
+    cell: Cell,
+    sparsity: float,
+    measure: str,
+    reference: str | None = None,
+) -> pd.Series:
+    """Return a measure, or perplexity_delta, of an edit by seed."""
+    edit = to_opposite(target, cell, sparsity, reference)
+    delta = measure == "perplexity_delta"
+    rows = edit_rows(results, edit, "perplexity" if delta else measure)
+    return rows["perplexity_delta" if delta else "value"]
 
 
-def located_heatmap(results, located) -> plt.Figure:
+def located_heatmap(results: pd.DataFrame, located: pd.DataFrame) -> plt.Figure:
     """Figure 3: share of weights selected per layer and component at the highest sparsity.
 
     Mean over seeds, both localizations, in per cent of the weights of each matrix.
@@ -55,29 +82,30 @@ def located_heatmap(results, located) -> plt.Figure:
     return figure
 
 
-def strategies(results, located) -> plt.Figure:
+def strategies(results: pd.DataFrame, located: pd.DataFrame) -> plt.Figure:
     """Figure 4: every strategy in both directions, mean ± sd over seeds; white: uninformed.
 
     Dashed lines: the unedited target of that colour; dotted: no bias. The white
     circles are edits of as many weights drawn at random.
     """
     sparsity = _middle(results)
-    main = _main_value(results)
+    main = swept_value(results)
     panels = (*BIAS, "perplexity_delta")
     figure, axes = plt.subplots(1, 4, figsize=(WIDTH, 4.2), sharey=True)
-    rows = [("mask", "mask", "uninformed =mask", c) for c in STRATEGIES]
-    rows += [("value", main, "uninformed =value", c) for c in STRATEGIES[:-1]]
+    rows = [(MASK, UNINFORMED, c) for c in STRATEGIES]
+    rows += [(main, UNINFORMED_AS_VALUE, c) for c in STRATEGIES[:-1]]
     for axis, measure in zip(axes, panels, strict=True):
         for target, colour in DIRECTIONS.items():
             if measure in BIAS:
                 level = model_values(results, target, measure, sparsity).mean()
                 axis.axvline(level, color=colour, ls="--", lw=0.8)
-            for i, (_, where, control, (strategy, alpha, _name)) in enumerate(rows):
+            for i, (where, control, (strategy, alpha, _)) in enumerate(rows):
                 shift = -0.14 if target == "stereotypical" else 0.14
                 y = -i - (i >= len(STRATEGIES)) * 0.7 + shift
-                for name, face in ((control, "white"), (where, colour)):
-                    x = _values(results, target, name, strategy, alpha, sparsity, measure)
-                    if len(x):
+                for place, face in ((control, "white"), (where, colour)):
+                    cell = (place, strategy, alpha)
+                    if has(results, to_opposite(target, cell, sparsity)):
+                        x = edit_values(results, target, cell, sparsity, measure)
                         axis.errorbar(
                             x.mean(), y, xerr=x.std(), fmt="o", ms=4, color=colour, mfc=face,
                             lw=0.8, mew=0.8, zorder=2 + (face != "white"),
@@ -85,21 +113,21 @@ def strategies(results, located) -> plt.Figure:
         axis.axvline(UNBIASED[measure], color="black", ls=":", lw=0.8)
         axis.set_xlabel(LABELS[measure])
     ticks = [-i - (i >= len(STRATEGIES)) * 0.7 for i in range(len(rows))]
-    axes[0].set_yticks(ticks, [f"{r[0]}  {r[3][2]}" for r in rows])
+    axes[0].set_yticks(ticks, [f"{where.by}  {name}" for where, _, (*_, name) in rows])
     _direction_legend(figure, extra="uninformed")
     return figure
 
 
-def share_sweep(results, located) -> plt.Figure:
+def share_sweep(results: pd.DataFrame, located: pd.DataFrame) -> plt.Figure:
     """Figure 5: value-based IP with α = ½ against the share k of shared weights."""
     sparsity = _middle(results)
-    names = results["localization"].dropna().unique()
-    shares = sorted(float(n.split()[1]) for n in names if n.startswith("value 0") or n == "value 1")
+    places = map(Where.parse, results["localization"].dropna().unique())
+    shares = sorted(where.k for where in places if where.k is not None)
     figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.4))
     for axis, measure in zip(axes, BIAS, strict=True):
         for target, colour in DIRECTIONS.items():
             columns = [
-                _values(results, target, f"value {k:g}", "IP", 0.5, sparsity, measure)
+                edit_values(results, target, (Where("value", k=k), "IP", 0.5), sparsity, measure)
                 for k in shares
             ]
             mean = np.array([c.mean() for c in columns])
@@ -114,11 +142,11 @@ def share_sweep(results, located) -> plt.Figure:
     return figure
 
 
-def alpha_sweep(results, located) -> plt.Figure:
+def alpha_sweep(results: pd.DataFrame, located: pd.DataFrame) -> plt.Figure:
     """Figure 6: bias and Δ perplexity against α, three localizations with equally many weights."""
     sparsity = _middle(results)
-    alphas = sorted({0.0, *select(results, localization="value =mask")["alpha"].dropna()})
-    looks = {"mask": ("o", "-"), "value =mask": ("s", "--"), "uninformed =mask": ("o", ":")}
+    alphas = sorted({0.0, *select(results, localization=str(VALUE_AS_MASK))["alpha"].dropna()})
+    looks = {MASK: ("o", "-"), VALUE_AS_MASK: ("s", "--"), UNINFORMED: ("o", ":")}
     figure, axes = plt.subplots(2, 4, figsize=(WIDTH, 4), sharex=True)
     for row, (target, colour) in enumerate(DIRECTIONS.items()):
         for axis, measure in zip(axes[row], (*BIAS, "perplexity_delta"), strict=True):
@@ -126,7 +154,7 @@ def alpha_sweep(results, located) -> plt.Figure:
                 columns = [
                     _at_alpha(results, target, where, alpha, sparsity, measure) for alpha in alphas
                 ]
-                face = "white" if where.startswith("uninformed") else colour
+                face = "white" if where == UNINFORMED else colour
                 axis.errorbar(
                     alphas, [c.mean() for c in columns], yerr=[c.std() for c in columns],
                     marker=marker, ms=3.5, mfc=face, color=colour, ls=line, lw=1,
@@ -135,11 +163,11 @@ def alpha_sweep(results, located) -> plt.Figure:
             axis.set_title(LABELS[measure] if row == 0 else "", fontsize=9)
         axes[row, 0].set_ylabel(ARROW[target], color=colour)
     figure.supxlabel("α", fontsize=9)
-    names = {"value =mask": "value, as many", "uninformed =mask": "uninformed, as many"}
     handles = [
         plt.Line2D(
-            [], [], color="black", marker=marker, ls=line, label=names.get(where, where),
-            mfc="white" if where.startswith("uninformed") else "black",
+            [], [], color="black", marker=marker, ls=line, 
+            label=f"{where.by}, as many" if where.as_many_as else where.by,
+            mfc="white" if where == UNINFORMED else "black",
         )
         for where, (marker, line) in looks.items()
     ]  # fmt: skip
@@ -152,29 +180,30 @@ def _at_alpha(results, target, where, alpha, sparsity, measure):
         if measure == "perplexity_delta":
             return 0 * model_values(results, target, "perplexity", sparsity)
         return model_values(results, target, measure, sparsity)
-    return _values(results, target, where, strategy_of(alpha), alpha, sparsity, measure)
+    return edit_values(results, target, (where, strategy_of(alpha), alpha), sparsity, measure)
 
 
-def neutral_target(results, located) -> plt.Figure:
+def neutral_target(results: pd.DataFrame, located: pd.DataFrame) -> plt.Figure:
     """Figure 7: the neutral model as target, with each of the two references."""
-    rows = select(results, target="neutral", localization="mask", strategy="SW")
-    sparsity, main = float(rows["sparsity"].max()), _main_value(results)
+    rows = select(results, target="neutral", localization=str(MASK), strategy="SW")
+    if rows.empty:
+        raise NotInTableError("no edits of the neutral model")
+    sparsity, main = float(rows["sparsity"].max()), swept_value(results)
     figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 3.4), sharey=True)
-    cells = [(w, w.split()[0], c) for w in ("mask", main) for c in STRATEGIES[:-1]]
+    cells = [(where, c) for where in (MASK, main) for c in STRATEGIES[:-1]]
     for axis, measure in zip(axes, BIAS, strict=True):
         for reference, colour in (
             ("stereotypical", DIRECTIONS["anti"]),
             ("anti", DIRECTIONS["stereotypical"]),
         ):
-            for i, (where, _label, (strategy, alpha, _name)) in enumerate(cells):
+            for i, (where, (strategy, alpha, _)) in enumerate(cells):
                 y = -i - (i >= 5) * 0.7 + (0.14 if reference == "stereotypical" else -0.14)
-                names = [(where, colour)]
-                if where == "mask" and strategy == "EP":
-                    names.insert(0, ("uninformed =mask", "white"))
-                for name, face in names:
-                    x = _values(
-                        results, "neutral", name, strategy, alpha, sparsity, measure, reference
-                    )
+                places = [(where, colour)]
+                if where == MASK and strategy == "EP":
+                    places.insert(0, (UNINFORMED, "white"))
+                for place, face in places:
+                    cell = (place, strategy, alpha)
+                    x = edit_values(results, "neutral", cell, sparsity, measure, reference)
                     axis.errorbar(
                         x.mean(), y, xerr=x.std(), fmt="o", ms=4, color=colour, mfc=face,
                         lw=0.8, mew=0.8,
@@ -184,7 +213,7 @@ def neutral_target(results, located) -> plt.Figure:
         axis.axvline(UNBIASED[measure], color="black", ls=":", lw=0.8)
         axis.set_xlabel(LABELS[measure])
     ticks = [-i - (i >= 5) * 0.7 for i in range(len(cells))]
-    axes[0].set_yticks(ticks, [f"{c[1]}  {c[2][2]}" for c in cells])
+    axes[0].set_yticks(ticks, [f"{where.by}  {name}" for where, (*_, name) in cells])
     handles = [
         plt.Line2D([], [], marker="o", ls="", color=c, label=f"reference: {n}")
         for n, c in (("stereotypical", DIRECTIONS["anti"]), ("anti", DIRECTIONS["stereotypical"]))
@@ -197,13 +226,13 @@ def neutral_target(results, located) -> plt.Figure:
     return figure
 
 
-def _main_value(results) -> str:
-    """The value-based localization that has a PR edit: the profile's k."""
+def swept_value(results: pd.DataFrame) -> Where:
+    """Return the value-based localization that has a PR edit: the profile's k."""
     names = select(results, strategy="PR")["localization"].unique()
-    found = [name for name in names if name.startswith("value ")]
-    if not found:
-        raise ValueError("this grid has no value-based pruning")
-    return found[0]
+    for where in map(Where.parse, names):
+        if where.by == "value":
+            return where
+    raise NotInTableError("no value-based pruning")
 
 
 def _direction_legend(figure, extra: str | None = None) -> None:

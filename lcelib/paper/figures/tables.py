@@ -7,17 +7,18 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from lcelib.files import DATA
-from lcelib.paper.figures.results import STRATEGIES, _main_value, _values
-from lcelib.paper.results import OPPOSITE, model_values
+from lcelib.paper.edits import MASK, Where
+from lcelib.paper.figures.results import STRATEGIES, edit_values, swept_value
+from lcelib.paper.results import model_values
+from lcelib.run.profiles import OPPOSITE
 
 PAPER_SPARSITIES = (0.1, 0.2, 0.3, 0.4)
+PAPER_VALUE = Where("value", k=0.1)
 PAPER = json.loads((DATA / "paper_tables.json").read_text(encoding="utf-8"))
 
 
 def _cell(values, paper: float | None, digits: int = 2) -> str:
     """ "ours ± sd (paper)"; a missing paper number is a dash."""
-    if not len(values):
-        raise ValueError("not in the table")
     beside = "–" if paper is None else f"{paper + 0.0:.{digits}f}"
     spread = f" ± {values.std():.{digits}f}" if len(values) > 1 else ""
     text = f"{values.mean():.{digits}f}{spread} ({beside})"
@@ -57,11 +58,11 @@ def language_by_sparsity(results) -> pd.DataFrame:
 def _by_strategy(results, paper_table, pairs) -> pd.DataFrame:
     """Δperplexity and ΔLM per strategy and sparsity, averaged over (target, reference) pairs."""
     rows, levels = [], [s for s in _sparsities(results) if s > 0]
-    for kind, where in (("mask", "mask"), ("value_k10", _main_value(results))):
+    for kind, where in (("mask", MASK), ("value_k10", swept_value(results))):
         for strategy, alpha, name in STRATEGIES[: 6 if kind == "mask" else 5]:
-            row = {"localization": where.split()[0], "strategy": name}
+            row = {"localization": where.by, "strategy": name}
             printed = PAPER[paper_table][kind][strategy + ("" if alpha is None else f"{alpha:g}")]
-            if where not in ("mask", "value 0.1"):  # the paper's k is 10 %
+            if where not in (MASK, PAPER_VALUE):  # the paper's k is 10 %
                 printed = [None] * 2 * len(PAPER_SPARSITIES)
             for label, measure, digits in (
                 ("ΔPPL", "perplexity_delta", 3),
@@ -70,17 +71,16 @@ def _by_strategy(results, paper_table, pairs) -> pd.DataFrame:
                 numbers = printed[:4] if label == "ΔPPL" else printed[4:]
                 paper = dict(zip(PAPER_SPARSITIES, numbers, strict=True))
                 for s in levels:
-                    change = [
-                        _change(results, t, where, strategy, alpha, s, measure, r) for t, r in pairs
-                    ]
+                    cell = (where, strategy, alpha)
+                    change = [_change(results, t, cell, s, measure, r) for t, r in pairs]
                     mean = pd.concat(change, axis=1).mean(axis=1)
                     row[f"{label} {100 * s:g} %"] = _cell(mean, paper.get(s), digits)
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _change(results, target, where, strategy, alpha, sparsity, measure, reference):
-    x = _values(results, target, where, strategy, alpha, sparsity, measure, reference)
+def _change(results, target, cell, sparsity, measure, reference):
+    x = edit_values(results, target, cell, sparsity, measure, reference)
     if measure == "perplexity_delta":
         return x
     return x - model_values(results, target, measure, sparsity).reindex(x.index)
@@ -111,7 +111,7 @@ def understanding(glue) -> pd.DataFrame:
             f"{where} {strategy}" + (f" α = {alpha:g}" if with_alpha else "") if edited else "base"
         )
         known = None if edited else paper["base"]
-        kind = {"mask": "mask", "value 0.1": "value_k10"}.get(where)
+        kind = {str(MASK): "mask", str(PAPER_VALUE): "value_k10"}.get(where)
         if kind and sparsity == 0.3:  # the only one that the paper has
             known = paper[kind][strategy + (f"{alpha:g}" if with_alpha else "")]
         values = found.set_index("measure")["value"]

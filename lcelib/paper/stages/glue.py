@@ -10,9 +10,9 @@ from lcelib.editing import edit
 from lcelib.files import atomic, cached_json
 from lcelib.measures import glue as tasks
 from lcelib.models import load
+from lcelib.paper.edits import MASK, Edit, main_value
 from lcelib.paper.experiments import find
-from lcelib.paper.grid import Edit, grid
-from lcelib.paper.results import main_value
+from lcelib.paper.grid import grid
 from lcelib.run.paths import Run, use_threads
 from lcelib.run.profiles import OPPOSITE, Profile
 from lcelib.subnetworks import load as load_network
@@ -35,8 +35,9 @@ def run(settings: Profile) -> None:
         scores = cached_json(
             scratch / f"{number}-{task}.json", lambda c=cell, t=task: _scores(settings, paths, c, t)
         )
-        where = {f: getattr(cell, f, "") for f in ("localization", "strategy", "alpha")}
-        key = where | {"sparsity": at, "seed": seed}
+        own = cell.columns() if cell else {}
+        key = {f: own.get(f) for f in ("localization", "strategy", "alpha")}
+        key |= {"sparsity": at, "seed": seed}
         rows += [key | {k: s[k] for k in ("measure", "value", "n", "variant")} for s in scores]
     with atomic(run.glue) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
@@ -49,8 +50,9 @@ def _scores(settings: Profile, paths: list[Path], cell: Edit | None, task: str) 
     if cell is not None:
         first, second = map(load_network, paths)
         first.load_into(lm.model)
-        where = find(cell, first, second, settings.k, seed)
-        edit(first, second, where, cell.strategy, cell.alpha).apply(lm.model)
+        alpha = 1.0 if cell.alpha is None else cell.alpha
+        where = find(cell.where, first, second, settings.k, seed, cell.strategy)
+        edit(first, second, where, cell.strategy, alpha).apply(lm.model)
     recipe = Recipe(settings.glue_steps, batch_size=32, learning_rate=2e-5, warmup=0.1)
     folder = None if settings.glue == "hub" else Path(settings.glue) / task
     found = tasks.evaluate(lm, task, recipe, seed, folder)
@@ -59,11 +61,11 @@ def _scores(settings: Profile, paths: list[Path], cell: Edit | None, task: str) 
 
 def in_table_2(cell: Edit, settings: Profile) -> bool:
     """Whether the paper's Table 2 has an edit of the stereotypical model."""
-    alphas = (0.5, 1.0, 2.0, -2.0) if cell.strategy in ("IP", "EP") else (1.0,)
+    alphas = (0.5, 1.0, 2.0, -2.0, None)
     return (
         cell.sparsity == settings.measured_sparsity
         and cell.reference == "anti"
-        and cell.localization in ("mask", main_value(settings))
+        and cell.where in (MASK, main_value(settings))
         and cell.strategy in ("IP", "EP", "PR", "SW")
         and cell.alpha in alphas
     )

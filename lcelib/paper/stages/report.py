@@ -9,17 +9,18 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from lcelib.files import atomic
+from lcelib.paper.edits import MASK, UNINFORMED, label, main_value, strategy_of
 from lcelib.paper.figures.style import NEUTRAL, TOWARDS_ANTI, WIDTH, style
+from lcelib.paper.findings import relative_perplexity
 from lcelib.paper.ledger import read as read_ledger
 from lcelib.paper.results import (
     MEASURES,
+    NotInTableError,
     closed,
-    label,
-    main_value,
+    has,
     model_values,
-    relative_perplexity,
-    strategy_of,
     table,
+    to_opposite,
 )
 from lcelib.paper.statistics import Summary, summary
 from lcelib.run import provenance
@@ -47,17 +48,18 @@ def effects(grid: Grid) -> pd.DataFrame:
         results, settings = table(run), cell.settings
         held = set(results["measure"]) & {*MEASURES, "winobias_margin"}
         held = {"winobias_margin"} if "winobias_margin" in held else held
-        for where in ("mask", main_value(settings), "uninformed =mask"):
+        for where in (MASK, main_value(settings), UNINFORMED):
             for alpha in (1.0, 2.0):
-                edit = (where, strategy_of(alpha), alpha, settings.measured_sparsity)
-                shares = [closed(results, t, *edit, m) for t in OPPOSITE for m in sorted(held)]
-                if any(share.empty for share in shares):
+                kind = (where, strategy_of(alpha), alpha)
+                edits = [to_opposite(t, kind, settings.measured_sparsity) for t in OPPOSITE]
+                if not all(has(results, edit) for edit in edits):
                     continue
-                cost = [relative_perplexity(results, t, *edit) for t in OPPOSITE]
+                shares = [closed(results, edit, m) for edit in edits for m in sorted(held)]
+                cost = [relative_perplexity(results, edit) for edit in edits]
                 rows.append(
                     {
                         "run": cell.name,
-                        "edit": label(*edit[:3]),
+                        "edit": label(*kind),
                         "closed": summary(pd.concat(shares, axis=1).mean(axis=1)),
                         "perplexity": summary(pd.concat(cost, axis=1).mean(axis=1)),
                     }
@@ -76,10 +78,11 @@ def models(grid: Grid) -> pd.DataFrame:
         results, at = table(run), cell.settings.measured_sparsity
         for measure in (*MEASURES, "winobias_margin", "perplexity"):
             names = {"base": 0.0, "stereotypical": at, "anti": at}
-            values = {n: model_values(results, n, measure, s) for n, s in names.items()}
-            if not values["stereotypical"].empty:
-                means = {n: v.mean() for n, v in values.items()}
-                rows.append({"run": cell.name, "measure": measure} | means)
+            try:
+                means = {n: model_values(results, n, measure, s).mean() for n, s in names.items()}
+            except NotInTableError:
+                continue
+            rows.append({"run": cell.name, "measure": measure} | means)
     return pd.DataFrame(rows)
 
 
