@@ -44,34 +44,35 @@ def digest(parts: Iterable[Array]) -> str:
     return sha256.hexdigest()
 
 
+def describe(
+    shapes: Mapping[str, Sequence[int]],
+    matrices: Iterable[str],
+    vocabulary_: Mapping[str, int],
+    digests: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the "base" entry of a patch, with the digests of the tensors that it changes."""
+    return {
+        "architecture": architecture({n: shapes[n] for n in matrices}),
+        "tokenizer": tokenizer(vocabulary_),
+        "tensors": {n: {"shape": list(shapes[n]), "sha256": d} for n, d in digests.items()},
+    }
+
+
 def of_checkpoint(source: Checkpoint, touched: Iterable[str]) -> dict[str, Any]:
     """Return the "base" entry of a patch for a checkpoint folder."""
-    names = source.prunable()
-    return {
-        "architecture": architecture({n: source.entries[n].shape for n in names}),
-        "tokenizer": tokenizer(vocabulary(source)),
-        "tensors": {
-            n: {"shape": list(source.entries[n].shape), "sha256": digest([source.array(n)])}
-            for n in touched
-        },
-    }
+    shapes = {name: entry.shape for name, entry in source.entries.items()}
+    digests = {name: digest([source.array(name)]) for name in touched}
+    return describe(shapes, source.prunable(), vocabulary(source), digests)
 
 
 def of_model(
-    model: "nn.Module",
-    touched: Iterable[str],
-    tokenizer_: "PreTrainedTokenizerBase | None" = None,
+    model: "nn.Module", touched: Iterable[str], tokenizer_: "PreTrainedTokenizerBase | None" = None
 ) -> dict[str, Any]:
     """Return the "base" entry of a patch for a model in memory and its fast tokenizer."""
     parameters = dict(model.named_parameters())
-    return {
-        "architecture": architecture({n: parameters[n].shape for n in prunable(model)}),
-        "tokenizer": tokenizer(vocabulary_of(tokenizer_)),
-        "tensors": {
-            n: {"shape": list(parameters[n].shape), "sha256": digest([bits(parameters[n])])}
-            for n in touched
-        },
-    }
+    shapes = {name: parameter.shape for name, parameter in parameters.items()}
+    digests = {name: digest([bits(parameters[name])]) for name in touched}
+    return describe(shapes, prunable(model), vocabulary_of(tokenizer_), digests)
 
 
 def check_base(
