@@ -77,7 +77,9 @@ def check_names(names: Sequence[str]) -> None:
     """Raise LceError for a name that no measure has."""
     known = [entry.name for entry in MEASURES]
     if unknown := sorted(set(names) - set(known)):
-        raise LceError(f"measure {unknown[0]!r}", "is unknown", f"Known: {', '.join(known)}.")
+        raise LceError(
+            f"measure {unknown[0]!r}", "is unknown", f"Known: {', '.join(known)}; texts."
+        )
 
 
 def suite(

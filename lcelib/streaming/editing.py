@@ -8,7 +8,7 @@ with its source bit by bit before it gets its name.
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from lcelib import kernels
 from lcelib.checkpoints import reading as checkpoint
 from lcelib.checkpoints import writing
-from lcelib.checkpoints.reading import check_alike
+from lcelib.checkpoints.reading import Checkpoint, check_alike
 from lcelib.errors import LceError
 from lcelib.kernels.keys import pieces
 from lcelib.patches import base as base_model
@@ -50,20 +50,11 @@ def edit(
     of different architectures; nothing is written then.
     """
     strength = check_strategy(strategy, alpha, how.by)
-    if output is None and patch is None:
-        raise LceError(
-            "edit", "has nothing to write", "Give --output FOLDER, --patch FILE, or both."
-        )
-    if strategy == "SW" and (base is None or how.sparsity is not None):
-        reason = "switches the masks of pruned checkpoints, whose other values are those of a base"
-        raise LceError("strategy SW", reason, "Give --base FOLDER (θ0), and no --sparsity.")
+    _check_settings(how, strategy, output or patch, base)
     one, two = checkpoint.read(target), checkpoint.read(reference)
     names = check_alike(one, two, how.tensors)
-    old, new, restored = one.arrays(names), two.arrays(names), None
-    if base is not None:
-        three = checkpoint.read(base)
-        check_alike(one, three, how.tensors)
-        restored = three.arrays(names)
+    old, new = one.arrays(names), two.arrays(names)
+    restored = None if base is None else _arrays_like(one, base, how)
     tally = Tally({n: one.entries[n].size for n in names})
     located = localization.stream(old, new, how, progress)
     groups = groupby(located, key=lambda part: part[0])
@@ -89,9 +80,8 @@ def edit(
                 yield part
 
         if output is None:
-            for name in names:
-                for _ in edit_tensor(name):
-                    pass
+            for _ in chain.from_iterable(map(edit_tensor, names)):
+                pass  # the patch alone
         else:
             edits = {n: partial(edit_tensor, n) for n in names}
             with writing.new_checkpoint(one, output, edits, progress) as differing:
@@ -100,6 +90,20 @@ def edit(
             touched = [n for n, (count, _) in writer.lengths.items() if count]
             about["base"] = base_model.of_checkpoint(one, touched) | about.pop("base", {})
     return tally
+
+
+def _arrays_like(target: Checkpoint, folder: Path, how: Localization) -> dict[str, Array]:
+    other = checkpoint.read(folder)
+    return other.arrays(check_alike(target, other, how.tensors))
+
+
+def _check_settings(how: Localization, strategy: str, goal: Path | None, base: Path | None) -> None:
+    if goal is None:
+        remedy = "Give --output FOLDER, --patch FILE, or both."
+        raise LceError("edit", "has nothing to write", remedy)
+    if strategy == "SW" and (base is None or how.sparsity is not None):
+        reason = "switches the masks of pruned checkpoints, whose other values are those of a base"
+        raise LceError("strategy SW", reason, "Give --base FOLDER (θ0), and no --sparsity.")
 
 
 def difference(
