@@ -51,7 +51,7 @@ def test_train_and_measure_two_models(tmp_path):
     [
         (["measure", "toybert", "--on", "iq=x"], "'iq'"),
         (["measure", "toybert", "--on", "crows=absent.csv"], "is no file"),
-        (["measure", "absent/", "--on", f"weat={WEAT}"], "no folder here"),
+        (["measure", "absent/", "--on", f"weat={WEAT}"], "not a folder here"),
         (["train", "--of", "neuter", "--output", "x"], "'neuter'"),
     ],
 )
