@@ -4,6 +4,7 @@ Usage: python docs/book.py SOURCES SITE. The tree is the repository's, so that e
 relative link holds. Notebooks that no run has executed yet are executed first.
 """
 
+import ast
 import json
 import os
 import re
@@ -17,10 +18,11 @@ import badges
 import house
 
 from lcelib.paper.stages.notebook import run as execute
-from lcelib.run import snakemake
+from lcelib.run import digests, snakemake
 from lcelib.run.paths import ROOT, Run
 from lcelib.run.profiles import PROFILES
 
+COMPANION = ("run", "paper", "notebook", "cli")
 PROJECT = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "CODE_OF_CONDUCT.md")
 FILES = (
     "CITATION.cff",
@@ -47,36 +49,6 @@ CHAPTERS = {
         ROOT / "lcelib/data/patches/smollm2-gender.md",
     ],
     "The project": [ROOT / "docs/architecture.md", *(ROOT / n for n in PROJECT)],
-}  # fmt: skip
-MODULES = {
-    "The method": (
-        "localization", "strategies", "editing", "patches.patch", "patches.algebra", "subnetworks",
-    ),
-    "From texts to models": (
-        "corpus.specification", "corpus.augmentation", "corpus.texts", "corpus.templates",
-        "corpus.wikipedia", "models", "training",
-    ),
-    "Measures": (
-        "measures.scoring", "measures.suite", "measures.registry", "measures.weat",
-        "measures.stereoset", "measures.crows", "measures.perplexity", "measures.glue",
-    ),
-    "Files larger than memory": (
-        "checkpoints.reading", "checkpoints.writing", "streaming.localization",
-        "streaming.editing", "streaming.patching",
-    ),
-    "Patches": (
-        "patches.format", "patches.positions", "patches.reading", "patches.base",
-        "patches.direction", "patches.schema", "patches.card", "patches.hub", "patches.peft",
-    ),
-    "Kernels": ("kernels",),
-    "What a run shows": (
-        "paper.grid", "paper.experiments", "paper.results", "paper.statistics", "paper.claims",
-        "paper.pretrained", "paper.release",
-    ),
-    "Running it": (
-        "run.profiles", "run.paths", "run.snakemake", "run.batch", "run.provenance",
-        "run.digests", "notebook.session", "notebook.widgets", "errors",
-    ),
 }  # fmt: skip
 
 
@@ -173,7 +145,7 @@ def figures_page() -> str:
 
 
 def api_page() -> str:
-    """The docstrings, in the order of the method."""
+    """Return the page of all docstrings: the rooms of the library, then those of the companion."""
     lines = ["# API", "", "Importing `lcelib as lce` gives the names of the method at once:"]
     lines += [
         "",
@@ -183,17 +155,21 @@ def api_page() -> str:
         "lce.locate, lce.edit, lce.transfer, lce.Patch",
         "```",
     ]
-    for title, modules in MODULES.items():
-        lines += ["", f"## {title}"]
-        for module in modules:
-            lines += [
-                "",
-                f"### lcelib.{module}",
-                "",
-                "```{eval-rst}",
-                f".. automodule:: lcelib.{module}",
-            ]
-            lines += ["   :members:", "```"]
+    rooms: dict[str, list[str]] = {}
+    for module in digests.modules():
+        if (
+            "." in module
+            and not module.endswith("__main__")
+            and ast.parse(digests.source(module).read_bytes()).body[1:]
+        ):
+            rooms.setdefault(module.split(".")[1], []).append(module)
+    for room in sorted(rooms, key=lambda name: (name in COMPANION, name)):
+        lines += ["", f"## {room}"]
+        for module in rooms[room]:
+            package = digests.source(module).name == "__init__.py"  # repeats names of its modules
+            options = ["   :members:", *(["   :no-index:"] if package else [])]
+            directive = ["```{eval-rst}", f".. automodule:: {module}", *options, "```"]
+            lines += ["", f"### {module}", "", *directive]
     return "\n".join(lines) + "\n"
 
 

@@ -1,6 +1,7 @@
 """Sphinx settings of the book; `make book` gathers its sources first (docs/book.py)."""
 
 import re
+from importlib.util import find_spec
 
 from lcelib.files import DATA
 
@@ -17,6 +18,7 @@ html_css_files = ["book.css"]
 nb_execution_mode = "off"  # the notebooks come executed
 nb_ipywidgets_js = {}  # and their controls as static text: the page needs no network
 myst_heading_anchors = 3
+autodoc_mock_imports = [] if find_spec("triton") else ["triton"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 suppress_warnings = ["myst.header", "misc.highlighting_failure"]
