@@ -4,24 +4,18 @@ Everything that depends on the kind of model is a small function here; the
 rest of the library deals in names, tensors and log-probabilities only.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
@@ -30,6 +24,9 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 
 from lcelib.errors import CorruptFileError, LceError, MismatchError
+
+if TYPE_CHECKING:  # they load accelerate and scipy: 110 MB that files need not
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 TOYBERT = Path(__file__).parent / "toybert" / "model"
 END_OF_TEXT = "<|endoftext|>"

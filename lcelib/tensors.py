@@ -30,6 +30,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 WIDTHS = {"BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "U32": 4, "I32": 4, "U64": 8, "I64": 8}
 WIDTHS |= {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
+_NAMES: dict[Any, str] = {dtype: name for name, dtype in DTYPES.items()}
+_NAMES |= {"torch.float32": "F32", "torch.float16": "F16", "torch.bfloat16": "BF16"}
 EXPONENTS = {"F32": 0x7F800000, "F16": 0x7C00, "BF16": 0x7F80}  # all set: NaN or infinite
 
 _MATRIX = re.compile(r"(?:^|\.)(\d+)\.(.+)\.weight$")
@@ -64,10 +66,8 @@ def in_a_layer(name: str, shape: Sequence[int]) -> bool:
 
 def dtype_name(values: "Array | torch.Tensor") -> str:
     """Return safetensors' name of a dtype: "F32", "F16" or "BF16"; others by their own name."""
-    name = str(values.dtype).removeprefix("torch.")
-    return {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "uint16": "BF16"}.get(
-        name, name
-    )
+    key = values.dtype if isinstance(values, np.ndarray) else str(values.dtype)
+    return _NAMES.get(key) or str(key)
 
 
 def to_array(values: "Array | torch.Tensor") -> Array:
@@ -91,7 +91,8 @@ def to_tensor(values: Array, device: "torch.device | str" = "cpu") -> "torch.Ten
     """
     import torch
 
-    tensor = torch.from_numpy(np.require(values, requirements=["C", "W"]))
+    shareable = values.flags.c_contiguous and values.flags.writeable
+    tensor = torch.from_numpy(values if shareable else values.copy())
     return (tensor.view(torch.bfloat16) if values.dtype == BFLOAT16 else tensor).to(device)
 
 
