@@ -11,10 +11,13 @@ export TQDM_DISABLE := 1
 export PYTHONNOUSERSITE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: paper test notebooks book assignments app browser faults slurm bench lint format lab lock clean
+.PHONY: paper publish test notebooks book assignments app browser faults slurm bench lint format lab lock clean
 
 paper: .venv/ready
 	@$(LCE) run --profile $(PROFILE) --cores $(CORES) $(foreach x,$(SET),--set $(x))
+
+publish: .venv/ready  # the maintainer's: the results of `make paper` become what is published
+	@$(LCE) stage publish --profile $(PROFILE)
 
 test: .venv/ready lint
 	@$(LCE) run --until first_seed --cores $(CORES)

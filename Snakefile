@@ -7,7 +7,7 @@ import sys
 
 from lcelib.run import batch
 from lcelib.run.digests import code, inputs
-from lcelib.run.paths import CHECKOUT, ROOT, Run, notebooks
+from lcelib.run.paths import ROOT, Run, notebooks
 from lcelib.run.profiles import profile
 
 LCE = f"{shlex.quote(sys.executable)} -m lcelib.cli"
@@ -49,8 +49,7 @@ def shown(run_):
     files = [run_.claims, run_.figures / "manifest.json"]
     files += [run_.notebook(n, s) for n in notebooks(settings) for s in seeds]
     files += [run_.patch_table] if settings.grid == "pretrained" else []
-    publish = CHECKOUT and not GRID and run_.settings.run_name in ("toy", "smollm2")
-    return files + ([run_.folder / "published"] if publish else [])
+    return files
 
 
 rule all:
@@ -163,13 +162,6 @@ for suffix, run_ in RUNS.items():
         params: because("app"), args=args, seed=settings.seeds[0]
         threads: settings.threads
         shell: "{LCE} stage app {params.args} --seed {params.seed}"
-
-    rule:
-        name: f"publish{suffix}"
-        input: run_.results, run_.claims, run_.figures / "manifest.json", [run_.patch_table] if settings.grid == "pretrained" else []
-        output: run_.folder / "published"
-        params: because("publish"), args=args
-        shell: "{LCE} stage publish {params.args}"
 
 
 if GRID:

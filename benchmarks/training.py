@@ -17,8 +17,9 @@ from transformers import (
 )
 
 from benchmarks import report
+from lcelib.batches import EncodedText, batch_indices
 from lcelib.models import load
-from lcelib.training import EncodedText, Recipe, batch_indices, fine_tune
+from lcelib.training import Recipe, fine_tune
 
 BATCH, STEPS, LONGEST, BUCKET = 16, 8, 128, 32
 PAPER = {"rounds": 60, "steps": 13_881, "batch": 64}  # 3 epochs of 4,627 steps, 20 models × 3

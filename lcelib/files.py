@@ -1,12 +1,17 @@
-"""Files that are complete or absent, and their hashes."""
+"""Files that are complete or absent: atomic writes of JSON and tables, locks, hashes."""
 
-import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DATA = Path(__file__).parent / "data"
 
@@ -25,36 +30,47 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def lock(path: Path, waiting: str) -> Iterator[int]:
-    """Hold a lock file, waiting for its holder (and saying so); the system frees it at any death.
+def lock(path: Path, waiting: str) -> Iterator[int | None]:
+    """Hold a lock file; print `waiting`, once, if another process holds it, and wait.
 
-    Yields the file descriptor: a child process that inherits it holds the lock too.
+    The system frees the lock however its holder ends. On POSIX systems this yields the file
+    descriptor, with which a child process that outlives this one keeps the lock
+    (`subprocess.Popen(pass_fds=…)`); elsewhere None.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(waiting, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
+    file = FileLock(path)
+    try:
+        file.acquire(blocking=False)
+    except Timeout:
+        print(waiting, flush=True)
+        file.acquire()
+    try:
+        yield file._context.lock_file_fd if os.name == "posix" else None
+    finally:
+        file.release()
 
 
 def write_json(path: Path, value: object) -> None:
     """Write `value` as JSON with sorted keys, so that equal values give equal bytes."""
     with atomic(path) as temporary:
         text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def cached_json(path: Path, make: Callable[[], object]) -> object:
-    """What `make` gives, as JSON holds it: from the file where it is there, else made and kept."""
+def cached_json(path: Path, make: Callable[[], object]) -> Any:
+    """Return the JSON cached at `path`, computing it with `make()` on first use."""
     if not path.exists():
         write_json(path, make())
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
+    """Write a table as CSV, without its index, floats with nine significant digits."""
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+
+
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

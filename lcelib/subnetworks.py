@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,38 +20,38 @@ from lcelib.files import atomic
 from lcelib.models import prunable
 
 WINNING_TICKET = 0.05  # perplexity within 5 % of the full model's (paper §4.2)
+Arrays = dict[str, np.ndarray]
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
 class Subnetwork:
     """A model's parameters θ and the packed mask m of the weights that are present.
 
-    `theta` holds every parameter (float arrays by name). At a pruned weight it
-    holds the value that weight had before it was pruned (the end of the round
-    in which it fell), so that a mask switch can restore it; the subnetwork
-    itself computes with m ⊙ θ. `initial` is the hash of θ0: only subnetworks
-    with the same one may be compared.
+    `theta` has every parameter (float arrays by name). A pruned weight has the value from
+    the end of the round in which it was pruned, so that a mask switch can restore it; the
+    subnetwork itself computes with m ⊙ θ. `initial` is the hash of θ0: only subnetworks
+    with the same one may be compared. Raises MismatchError for a mask of another size.
     """
 
-    theta: dict[str, np.ndarray]
-    mask: dict[str, np.ndarray]
+    theta: Arrays
+    mask: Arrays
     initial: str
     info: dict[str, str] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, bits in self.mask.items():
             if name not in self.theta or len(bits) != -(-self.theta[name].size // 8):
-                raise MismatchError(
-                    f"mask of {name}", "does not fit its weights", "Rebuild the file."
-                )
+                reason = "does not fit its weights"
+                raise MismatchError(f"mask of {name}", reason, "Rebuild the file.")
 
     @cached_property
-    def weights(self) -> dict[str, np.ndarray]:
-        """w = m ⊙ θ for the prunable tensors: pruned weights are exactly 0."""
+    def weights(self) -> Arrays:
+        """The prunable tensors w = m ⊙ θ: pruned weights are exactly 0."""
         return {n: np.where(self.keep(n), self.theta[n], 0) for n in self.mask}
 
     def keep(self, name: str) -> np.ndarray:
-        """The mask of one tensor as booleans in its shape."""
+        """Return the mask of one tensor as booleans in its shape."""
         return kernels.unpack(self.mask[name], self.theta[name].shape)
 
     @property
@@ -82,21 +83,21 @@ class Subnetwork:
         with atomic(path) as temporary:
             # One entry: safetensors writes several in random order.
             meta = {"initial": self.initial, "info": self.info}
-            meta = json.dumps(meta | {"sha256": _digest(tensors, meta)}, sort_keys=True)
-            save_file(tensors, temporary, {"subnetwork": meta})
+            meta |= {"sha256": _digest(tensors, meta)}
+            save_file(tensors, temporary, {"subnetwork": json.dumps(meta, sort_keys=True)})
 
 
-def _digest(tensors: dict[str, np.ndarray], meta: dict) -> str:
-    """The SHA-256 of everything in the file: names, types, shapes, values, description."""
+def _digest(tensors: Arrays, meta: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a file's content: names, dtypes, shapes, values, description."""
     digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     for name, array in sorted(tensors.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
 def load(path: Path) -> Subnetwork:
-    """Read a subnetwork file; one changed bit is enough to refuse it."""
+    """Read a subnetwork file; raise CorruptFileError if a single bit has changed."""
     try:
         with safe_open(path, "numpy") as file:
             meta = json.loads(file.metadata()["subnetwork"])
@@ -110,49 +111,49 @@ def load(path: Path) -> Subnetwork:
         raise CorruptFileError(f"subnetwork {path}", f"cannot be read ({error})", remedy) from error
 
 
-class Stored(Mapping):
-    """Subnetworks in files, read when they are asked for; a few are kept in memory."""
+class SubnetworkFiles(Mapping[Key, Subnetwork]):
+    """Subnetworks by key, read from their files on use; the last `kept` stay in memory."""
 
-    def __init__(self, paths: dict, kept: int = 3):
+    def __init__(self, paths: dict[Key, Path], kept: int = 3) -> None:
         self.paths = paths
         self._load = lru_cache(kept)(load)
 
-    def __getitem__(self, key) -> Subnetwork:
+    def __getitem__(self, key: Key) -> Subnetwork:
         return self._load(self.paths[key])
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Key]:
         return iter(self.paths)
 
     def __len__(self) -> int:
         return len(self.paths)
 
 
-def check_names(expected: set[str], found: set[str]) -> None:
-    """Refuse tensors of another architecture, with the first names that differ."""
-    differ = sorted(expected ^ found)
+def check_names(expected: set[str], actual: set[str]) -> None:
+    """Raise MismatchError with the first names that differ between two architectures."""
+    differ = sorted(expected ^ actual)
     if differ:
         reason = f"{len(differ)} tensor names differ: {', '.join(differ[:3])}"
         raise MismatchError("architecture", reason, "Use models of one architecture.")
 
 
-def full_mask(theta: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
-    """The mask of a dense model: all ones."""
+def full_mask(theta: Arrays, names: list[str]) -> Arrays:
+    """Return the mask of a dense model: all ones."""
     return {n: kernels.pack(np.ones(theta[n].size, bool)) for n in names}
 
 
-def parameters(model: nn.Module) -> dict[str, np.ndarray]:
-    """A copy of all parameters as arrays; tied tensors once."""
+def parameters(model: nn.Module) -> Arrays:
+    """Return a copy of all parameters as arrays, tied tensors once."""
     return {n: p.detach().cpu().numpy().copy() for n, p in model.named_parameters()}
 
 
 def dense(model: nn.Module) -> Subnetwork:
-    """A model as the subnetwork that has all of its weights, and itself as θ0."""
+    """Return a model as the subnetwork that has all of its weights, and itself as θ0."""
     theta = parameters(model)
     return Subnetwork(theta, full_mask(theta, prunable(model)), theta_hash(model))
 
 
 def theta_hash(model: nn.Module) -> str:
-    """The SHA-256 of a model's parameters, names and values."""
+    """Return the SHA-256 of a model's parameters, names and values."""
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
         digest.update(name.encode() + parameter.detach().cpu().numpy().tobytes())
@@ -163,22 +164,22 @@ def iterative_magnitude_pruning(
     model: nn.Module,
     initial: str,
     sparsities: list[float],
-    train: Callable[[nn.Module, dict[str, np.ndarray] | None, int], None],
-    done: Callable[[int], Subnetwork | None] = lambda _: None,
+    train: Callable[[nn.Module, Arrays | None, int], None],
+    finished: Callable[[int], Subnetwork | None] = lambda _: None,
 ) -> Iterator[Subnetwork]:
-    """Train, prune globally, rewind to θ0, repeat: yields the dense model and one per sparsity.
+    """Train, prune globally, rewind to θ0, repeat: yield the dense model and one per sparsity.
 
     Each entry of `sparsities` is a share of the **original** number of weights, so
-    steps of 10 % give 10, 20, 30, 40 % (10 % of what is left would give 10, 19,
+    steps of 10 % give 10, 20, 30, 40 % (10 % of the rest would give 10, 19,
     27.1, 34.4 %). `train(model, mask, round)` trains in place and keeps pruned
-    weights at 0. `done(round)` may return a finished round, so that a run that
-    was stopped goes on there.
+    weights at 0. `finished(round)` may return the subnetwork of a finished round, so that
+    a stopped run resumes there. `initial` is the hash of θ0.
     """
     theta_0, names = parameters(model), prunable(model)
     total = sum(theta_0[n].size for n in names)
     mask, before = full_mask(theta_0, names), {n: theta_0[n].copy() for n in names}
     for number, sparsity in enumerate([0.0, *sparsities]):
-        subnetwork = done(number)
+        subnetwork = finished(number)
         if subnetwork is None:
             rewind(model, theta_0, mask)
             train(model, mask if number else None, number)
@@ -194,6 +195,6 @@ def iterative_magnitude_pruning(
             mask = kernels.prune_masks(subnetwork.weights, round(sparsities[number] * total))
 
 
-def rewind(model: nn.Module, theta_0: dict[str, np.ndarray], mask: dict[str, np.ndarray]) -> None:
+def rewind(model: nn.Module, theta_0: Arrays, mask: Arrays) -> None:
     """Set the model to m ⊙ θ0, in place."""
     Subnetwork(theta_0, mask, "").load_into(model)

@@ -12,7 +12,7 @@ from lcelib.errors import LceError
 from lcelib.paper import claims, figures, ledger
 from lcelib.paper.edits import Edit, Where, main_value
 from lcelib.paper.grid import grid
-from lcelib.paper.results import NotInTableError, edit_rows, has
+from lcelib.paper.results import NotInTableError, edit_rows, has, read_results
 from lcelib.run.profiles import PROFILES
 
 TOY = PROFILES["toy"]
@@ -31,7 +31,7 @@ WHERE = st.one_of(
 
 @pytest.fixture(scope="module")
 def published():
-    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    results = read_results(ROOT / "figures/results.csv")
     return results, pd.read_csv(ROOT / "figures/located.csv")
 
 

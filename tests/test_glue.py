@@ -73,10 +73,10 @@ def test_the_same_seed_gives_the_same_score_and_the_scores_are_the_definitions(f
 def test_the_correlations_are_pearsons_and_spearmans(folder):
     lm = load("toybert")
     task = glue.TASKS["stsb"]
-    data = glue.Pairs(lm.tokenizer, task, glue.read(task, "validation", folder / "stsb"))
+    data = glue.PairCollator(lm.tokenizer, task, glue.read(task, "validation", folder / "stsb"))
     model = glue.Classifier(lm, task)
     with torch.inference_mode():
-        one_by_one = [float(model.answers(**_only(data([i])))[0, 0]) for i in range(len(data.ids))]
+        one_by_one = [float(model.predict(**_only(data([i])))[0, 0]) for i in range(len(data.ids))]
     pearson, spearman = (s.value for s in glue._score(model, task, "validation", data))
     assert pearson == pytest.approx(100 * np.corrcoef(one_by_one, data.labels)[0, 1], abs=1e-3)
     assert spearman == pytest.approx(100 * spearmanr(one_by_one, data.labels).statistic, abs=1e-6)

@@ -1,8 +1,10 @@
 """The structure: what may import what, and which results depend on which code."""
 
+import ast
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 
@@ -159,3 +161,15 @@ def test_nothing_that_only_posix_has_is_imported_with_the_package():
     code = ELSEWHERE.format(modules)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_modules_and_functions_stay_small():
+    lengths = {}
+    for module in MODULES:
+        text = digests.source(module).read_text(encoding="utf-8")
+        lengths[module] = len(text.splitlines())
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 60, (module, node.name)
+    assert max(lengths.values()) <= 300
+    assert statistics.median(lengths.values()) <= 130

@@ -14,8 +14,8 @@ from hypothesis.extra.numpy import arrays
 
 from lcelib import kernels
 from lcelib.errors import LceError
+from lcelib.kernels import keys, selection
 from lcelib.kernels import numpy as cpu
-from lcelib.kernels import numpy_keys, selection
 
 VALUES = st.sampled_from([0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -3.0, 1e-40, -1e-45, 3e38])
 TENSOR = st.integers(1, 17).flatmap(lambda n: arrays(np.float32, n, elements=VALUES))
@@ -341,8 +341,8 @@ def test_results_do_not_depend_on_chunks_and_threads(monkeypatch):
         return [*out.values(), *found.values(), *kernels.prune_masks(target, 777).values(), cuts]
 
     wanted = everything()
-    monkeypatch.setattr(numpy_keys, "CHUNK", 64)
-    monkeypatch.setattr(numpy_keys, "THREADS", 3)
+    monkeypatch.setattr(keys, "CHUNK", 64)
+    monkeypatch.setattr(keys, "THREADS", 3)
     for one, two in zip(everything(), wanted, strict=True):
         assert np.array_equal(one, two)
 
@@ -385,7 +385,7 @@ def test_a_gpu_kernel_that_fails_is_done_on_the_cpu_with_one_warning(monkeypatch
     class OnGpu(torch.Tensor):
         device = torch.device("cuda")
 
-    monkeypatch.setattr(kernels, "_to_device", lambda array, _: torch.from_numpy(array))
+    monkeypatch.setattr(kernels, "to_tensor", lambda array, _: torch.from_numpy(array))
     weights = tensors(20)
     claimed = {n: t.as_subclass(OnGpu) for n, t in weights.items()}
     with warnings.catch_warnings(record=True) as caught:

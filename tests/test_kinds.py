@@ -24,13 +24,14 @@ from transformers import (
 
 from lcelib import kernels, measures
 from lcelib import models as models_module
+from lcelib.batches import NextToken, encode
 from lcelib.errors import LceError
 from lcelib.measures import prefixes, scoring, weat
-from lcelib.measures.crows import spans
+from lcelib.measures.crows import aligned_positions
 from lcelib.measures.scoring import Plan
-from lcelib.models import inner, load, logits_at, prunable, spaced, start_id, token_ids
+from lcelib.models import add_space, inner_positions, load, logits_at, prunable, start_id, token_ids
 from lcelib.toybert.corpus import sentences
-from lcelib.training import NextToken, Recipe, encode, fine_tune
+from lcelib.training import Recipe, fine_tune
 
 TEXT = [s.replace(" .", ".").capitalize() for s in sentences(400, seed=3)]
 SIZES = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4}
@@ -113,7 +114,7 @@ def test_the_head_alone_gives_the_models_logits(kind):
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=9).map(tuple), min_size=1))
 def test_trees_hold_every_context_once_and_its_tokens_see_their_own_beginning(contexts):
-    trees = list(prefixes.trees(contexts))
+    trees = list(prefixes.build_trees(contexts))
     nodes = [node for tree in trees for node in tree]
     wanted = {context[:n] for context in contexts for n in range(1, len(context) + 1)}
     assert set(nodes) == wanted
@@ -126,7 +127,7 @@ def test_trees_hold_every_context_once_and_its_tokens_see_their_own_beginning(co
             ]
 
 
-@pytest.mark.parametrize("family", sorted(models_module._PACKS))
+@pytest.mark.parametrize("family", sorted(models_module._PACKING))
 def test_packed_contexts_give_the_answers_of_whole_sentences(family, monkeypatch):
     base = byte_level_bpe(["<|endoftext|>"])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=base, eos_token="<|endoftext|>")
@@ -144,7 +145,7 @@ def test_packed_contexts_give_the_answers_of_whole_sentences(family, monkeypatch
     packed = plan(model)
     tokens = [sum(inputs[0].numel() for inputs, *_ in b) for b in (plan.packed, plan.padded)]
     assert tokens[0] < 0.8 * tokens[1]
-    monkeypatch.setattr(scoring, "packs", lambda model: False)
+    monkeypatch.setattr(scoring, "supports_packing", lambda model: False)
     np.testing.assert_allclose(packed, plan(model), atol=2e-5)
 
 
@@ -153,11 +154,11 @@ def test_causal_sentences_begin_with_the_separator_of_texts(kind):
     ids = token_ids(lm.tokenizer, "She is a nurse.")
     if name == "roberta":
         assert (ids[0], ids[-1]) == (lm.tokenizer.bos_token_id, lm.tokenizer.eos_token_id)
-        assert list(inner(lm.tokenizer, ids)) == list(range(1, len(ids) - 1))
+        assert list(inner_positions(lm.tokenizer, ids)) == list(range(1, len(ids) - 1))
     else:
         assert ids[0] == start_id(lm.tokenizer) == lm.tokenizer.get_vocab()["<|endoftext|>"]
         assert lm.tokenizer.decode(ids[1:]) == "She is a nurse."
-        assert list(inner(lm.tokenizer, ids)) == list(range(1, len(ids)))
+        assert list(inner_positions(lm.tokenizer, ids)) == list(range(1, len(ids)))
 
 
 def test_pairs_are_scored_one_token_at_a_time(kind):
@@ -170,7 +171,7 @@ def test_pairs_are_scored_one_token_at_a_time(kind):
         reduce, wanted = (np.mean if variant == "differing" else np.sum), []
         for pair in pairs:
             ids = [token_ids(lm.tokenizer, s) for s in pair]
-            places = spans(*ids, shared=variant != "differing")
+            places = aligned_positions(*ids, shared=variant != "differing")
             if variant == "shared":
                 places = tuple(p[1:-1] for p in places)
             if variant == "sentence":
@@ -246,9 +247,9 @@ def test_weat_vectors_are_those_of_the_word_with_its_space(kind, pooling):
     measure = measures.Weat(test, lm.tokenizer, pooling)
     vectors = measure.vectors(lm.model)
     for row, word in enumerate(test.words):
-        assert spaced(lm.tokenizer, word) == f" {word}"
+        assert add_space(lm.tokenizer, word) == f" {word}"
         ids = token_ids(lm.tokenizer, f" {word}")
-        own = list(inner(lm.tokenizer, ids))
+        own = list(inner_positions(lm.tokenizer, ids))
         chosen = {"pieces": own, "first": own[:1], "last": own[-1:], "all": range(len(ids))}
         with torch.inference_mode():
             out = lm.model(input_ids=torch.tensor([ids]), output_hidden_states=True)

@@ -265,7 +265,7 @@ def test_a_real_model_through_all_measures(minilm):
     found = prepared.pair_scores(Plan(prepared.queries, minilm.tokenizer)(minilm.model))
     for row, pair in zip(found, pairs[:6], strict=True):
         ids = [token_ids(minilm.tokenizer, s) for s in pair]
-        places = crows.spans(*ids, shared=False)
+        places = crows.aligned_positions(*ids, shared=False)
         for score, sentence, where in zip(row, ids, places, strict=True):
             expected = np.mean([log_p_one_by_one(minilm, sentence, i) for i in where])
             assert score == pytest.approx(expected, abs=1e-4)

@@ -9,6 +9,7 @@ import torch
 from conftest import run_stages
 from transformers import BertConfig, BertForMaskedLM
 
+from lcelib.batches import encode
 from lcelib.corpus import templates
 from lcelib.corpus.augmentation import augment
 from lcelib.corpus.specification import read_spec, word_spans
@@ -19,7 +20,7 @@ from lcelib.run.paths import Run
 from lcelib.run.profiles import profile
 from lcelib.toybert.tokenizer import SPECIALS, build_tokenizer
 from lcelib.toybert.train import ppmi_svd
-from lcelib.training import Recipe, encode, fine_tune
+from lcelib.training import Recipe, fine_tune
 
 SPEC = read_spec(DATA / "age.toml")
 PAIRS = [augment(s, SPEC) for s in templates.sentences(DATA / "age_english.toml")]

@@ -190,7 +190,7 @@ def test_every_flipped_bit_is_found(saved, tmp_path):
         content[at] ^= 1 << number % 8
         path.write_bytes(content)
         content[at] ^= 1 << number % 8
-        with pytest.raises(LceError, match="sound"):
+        with pytest.raises(LceError, match="valid patch file"):
             Patch.load(path)
 
 
@@ -200,10 +200,10 @@ def test_every_cut_is_found(saved, tmp_path):
     header = 8 + int.from_bytes(content[:8], "little")
     for cut in [*range(0, header + 64, 64), *(rng.randrange(len(content)) for _ in range(100))]:
         path.write_bytes(content[:cut])
-        with pytest.raises(LceError, match="sound"):
+        with pytest.raises(LceError, match="valid patch file"):
             Patch.load(path)
     path.write_bytes(content + b"\0")
-    with pytest.raises(LceError, match="sound"):
+    with pytest.raises(LceError, match="valid patch file"):
         Patch.load(path)
 
 
@@ -280,8 +280,8 @@ HOSTILE = {
     "header longer than the file": (forge({}, length=10**9), "header"),
     "header of 2^63 bytes": ((2**63 - 1).to_bytes(8, "little") + b"{}", "header"),
     "no metadata": ((2).to_bytes(8, "little") + b"{}", "metadata"),
-    "not JSON": ((8).to_bytes(8, "little") + b"[[[[[[[[", "sound"),
-    "deep JSON": ((100_000).to_bytes(8, "little") + b"[" * 100_000, "sound"),
+    "not JSON": ((8).to_bytes(8, "little") + b"[[[[[[[[", "valid"),
+    "deep JSON": ((100_000).to_bytes(8, "little") + b"[" * 100_000, "valid"),
     "another format": (forge({}, format=2), "format"),
     "wrong digest": (forge({}).replace(b'"digest', b'"Digest'), "metadata"),
     "zip": (zipped(), "header"),
@@ -373,7 +373,7 @@ def test_half_a_percent_of_bert_base_is_less_than_four_megabytes(tmp_path):
     rng = np.random.default_rng(0)
     shapes = 12 * [*4 * [768 * 768], *2 * [768 * 3072]]
     path = tmp_path / "bert.lce.safetensors"
-    with patchfile.writing(path, {}, values=True) as writer:
+    with patchfile.open_writer(path, {}, values=True) as writer:
         for i, size in enumerate(shapes):
             index = np.flatnonzero(rng.random(size) < 0.005)
             values = rng.normal(size=(2, len(index))).astype(np.float32)

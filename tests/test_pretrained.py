@@ -103,7 +103,7 @@ def test_a_row_of_the_original_model_is_what_a_plain_calculation_gives(run):
     lm, nets = load(settings.model), {}
     for condition in OPPOSITE:
         nets[condition] = load_network(run.subnetwork(0, condition, 1))
-    pairs = json.loads(run.probe("winobias.json").read_text())
+    pairs = json.loads(run.probe["winobias"].read_text())
     test = CrowsPairs(pairs, lm.tokenizer, name="winobias")
     plan = Plan(test.queries, lm.tokenizer)
     before = -np.diff(test.pair_scores(plan(lm.model)))[:, 0]
@@ -152,7 +152,7 @@ def test_the_released_patch_is_the_rules_choice_and_its_table_what_it_does(run, 
         assert np.allclose(change.new, moved.reshape(-1)[change.index], atol=1e-6)
         rest = np.delete(np.abs(anti - stereo).reshape(-1), change.index)
         assert rest.max() <= np.abs(anti - stereo).reshape(-1)[change.index].min() + 1e-7
-    pairs = json.loads(run.probe("winobias.json").read_text())
+    pairs = json.loads(run.probe["winobias"].read_text())
     test = CrowsPairs(pairs, lm.tokenizer, name="winobias")
     plan = Plan(test.queries, lm.tokenizer)
     assert patch.verify(lm.model, lm.tokenizer) == "base"

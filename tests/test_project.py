@@ -17,6 +17,7 @@ from lcelib import cli
 from lcelib.errors import LceError
 from lcelib.files import atomic, sha256
 from lcelib.models import check_finite, load
+from lcelib.paper.results import read_results
 from lcelib.run.profiles import PROFILES, check_seed, parse_overrides, profile
 
 
@@ -254,7 +255,7 @@ def test_published_claims_follow_from_the_published_table():
     """claims.json and checks.json, recomputed from results.csv alone, are the published ones."""
     from lcelib.paper import checks, ledger
 
-    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    results = read_results(ROOT / "figures/results.csv")
     located = pd.read_csv(ROOT / "figures/located.csv")
     toy = PROFILES["toy"]
     claims = json.loads((ROOT / "figures/claims.json").read_text())
@@ -269,7 +270,7 @@ def test_the_null_contrast_is_shown_by_absolute_effects_and_decides_nothing():
     """Each seed is edited towards the next in a circle, so signed effects cancel by construction."""
     from lcelib.paper import checks
 
-    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    results = read_results(ROOT / "figures/results.csv")
     located, toy = pd.read_csv(ROOT / "figures/located.csv"), PROFILES["toy"]
     at = results["reference"].fillna("").str.contains("other seed")
     full = results.copy()
@@ -295,7 +296,7 @@ def test_the_papers_changes_of_perplexity_are_per_cent_of_its_own_perplexity():
 def test_winning_tickets_are_within_five_per_cent():
     from lcelib.paper import checks, findings
 
-    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    results = read_results(ROOT / "figures/results.csv")
     at = (results["measure"] == "perplexity") & (results["target"] == "anti")
     at &= results["reference"].isna() & (results["seed"] == 1)
     dense = float(results.loc[at & (results["sparsity"] == 0), "value"].iloc[0])
@@ -311,7 +312,7 @@ def test_a_failing_check_is_written_as_such():
     """With the labels of S and A exchanged nothing holds, and the file says so."""
     from lcelib.paper import checks
 
-    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    results = read_results(ROOT / "figures/results.csv")
     exchange = {"stereotypical": "anti", "anti": "stereotypical"}
     results["target"] = results["target"].replace(exchange)
     rows = json.loads(json.dumps(checks.separation(results, PROFILES["toy"])))
@@ -322,7 +323,7 @@ def test_what_a_table_does_not_hold_is_not_judged():
     """Without the strategies, sweeps and sparsities no verdict is made up."""
     from lcelib.paper import ledger
 
-    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    results = read_results(ROOT / "figures/results.csv")
     located = pd.read_csv(ROOT / "figures/located.csv")
     few = results[results["strategy"].isna() | (results["alpha"] == 1)]
     one = profile("toy", {"sparsities": "0.3", "seeds": "0"})
@@ -346,7 +347,7 @@ def test_the_manifest_names_every_figure_its_bytes_and_its_data():
 def test_the_papers_number_stands_beside_its_own_sparsity_and_k_only():
     from lcelib.paper.figures.tables import PAPER, language_by_strategy
 
-    results = pd.read_csv(ROOT / "figures/results.csv", keep_default_na=False, na_values=[""])
+    results = read_results(ROOT / "figures/results.csv")
     few = results[results["sparsity"].isin([0.0, 0.3, 0.4])]
     row = language_by_strategy(few).set_index(["localization", "strategy"]).loc["mask", "EP α=2"]
     assert list(row.index) == ["ΔPPL 30 %", "ΔPPL 40 %", "ΔLM 30 %", "ΔLM 40 %"]

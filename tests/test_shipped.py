@@ -15,7 +15,7 @@ from lcelib.data.sources import catalog
 from lcelib.paper import release
 from lcelib.patches import card
 from lcelib.patches.patch import Patch
-from lcelib.patches.reading import SHIPPED, find
+from lcelib.patches.reading import SHIPPED, resolve
 
 NAME = "smollm2-gender"
 PAGE = ROOT / "docs" / "patches.md"
@@ -29,15 +29,15 @@ def of_the_patch(measure):
 
 
 def test_file_card_table_and_page_say_the_same():
-    patch, text = Patch.load(NAME), card.text(find(NAME))
+    patch, text = Patch.load(NAME), card.text(resolve(NAME))
     assert (SHIPPED / f"{NAME}.md").read_text() == text
-    assert find(NAME).stat().st_size <= 3e6
+    assert resolve(NAME).stat().st_size <= 3e6
     for m in patch.info["measures"]:
         row = of_the_patch(m["measure"])
         assert (row["weights"], row["n"]) == (patch.size, m["n"])
         assert (row["before"], row["after"]) == pytest.approx((m["before"], m["after"]), rel=1e-8)
     lines = "\n".join(block("docs/patches.md", "patch"))
-    assert lines == "\n".join(card.summary(find(NAME))).strip()
+    assert lines == "\n".join(card.summary(resolve(NAME))).strip()
 
 
 def test_the_page_tells_seeds_controls_and_price_as_the_tables_have_them():
@@ -59,7 +59,7 @@ def test_the_page_tells_seeds_controls_and_price_as_the_tables_have_them():
 
 def test_no_direction_is_claimed_and_the_reason_is_told_everywhere():
     """WinoBias's type 2 and two nouns of definitional gender fall together."""
-    info, text = Patch.load(NAME).info, card.text(find(NAME))
+    info, text = Patch.load(NAME).info, card.text(resolve(NAME))
     assert info["direction"] == "unknown"
     assert info["limits"] == release.limits("smollm2")
     assert f"{Patch.load(NAME).size:,} weights" in release.COUNTED["smollm2"]
@@ -73,7 +73,7 @@ def test_no_direction_is_claimed_and_the_reason_is_told_everywhere():
 
 
 def test_the_base_is_told_with_the_model_it_was_derived_from():
-    known, text = catalog()["smollm2"].derived_from, card.text(find(NAME))
+    known, text = catalog()["smollm2"].derived_from, card.text(resolve(NAME))
     assert Patch.load(NAME).info["base"]["derived_from"] == known
     assert yaml.safe_load(text.split("---")[1])["base_model"] == known.split(",")[0]
     assert f"smollm2 ({known})" in text

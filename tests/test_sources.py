@@ -158,7 +158,7 @@ def test_without_network_the_cache_serves(server, monkeypatch):
     monkeypatch.setenv("LCE_MIRROR", "http://127.0.0.1:9")
     assert whole(sources.get("pair"))
     (sources.cache() / "pair" / "a.txt").unlink()
-    with pytest.raises(LceError, match="Is the network there"):
+    with pytest.raises(LceError, match="Check the network"):
         sources.get("pair")
 
 
@@ -200,7 +200,7 @@ def test_original_files_beside_the_checkout_have_the_hashes_of_the_catalog():
     }
     places |= {p: f"winobias/{Path(p).name}" for p in known if "WinoBias" in p}
     for path, place in places.items():
-        assert sources.sound(shared(f"data/{place}"), known[path])
+        assert sources.matches(shared(f"data/{place}"), known[path])
 
 
 def test_winobias_pairs_differ_in_gendered_words():

@@ -8,6 +8,7 @@ import sys
 import pytest
 from conftest import ROOT
 
+from lcelib.errors import LceError
 from lcelib.files import DATA
 from lcelib.measures import Weat
 from lcelib.measures.weat import read
@@ -50,7 +51,7 @@ def test_train_and_measure_two_models(tmp_path):
     [
         (["measure", "toybert", "--on", "iq=x"], "'iq'"),
         (["measure", "toybert", "--on", "crows=absent.csv"], "is no file"),
-        (["measure", "absent/", "--on", f"weat={WEAT}"], "no folder here"),
+        (["measure", "absent/", "--on", f"weat={WEAT}"], "not a folder here"),
         (["train", "--of", "neuter", "--output", "x"], "'neuter'"),
     ],
 )
@@ -67,3 +68,35 @@ def test_the_doctor_finds_nothing_here():
     assert done.returncode == 0, done.stdout
     assert rows["torch"]["found"].startswith("2.")
     assert rows["results folder"]["fine"]
+
+
+def test_a_new_measure_is_one_entry_of_the_registry(tmp_path, monkeypatch, toy):
+    """It is copied to a run's items, prepared from there, and scored beside the others."""
+    from lcelib.measures import Score, registry
+    from lcelib.paper import preflight, stages
+    from lcelib.paper.stages.measure import suite
+    from lcelib.run.paths import Run
+    from lcelib.run.profiles import profile
+
+    class Lines:
+        def __init__(self, path):
+            self.lines = path.read_text(encoding="utf-8").splitlines()
+
+        def score(self, model):
+            return [Score("lines", float(len(self.lines)), len(self.lines), "counted")]
+
+    items = tmp_path / "mine.txt"
+    items.write_text("one\ntwo\n", encoding="utf-8")
+    monkeypatch.setenv("LCE_RESULTS", str(tmp_path / "results"))
+    monkeypatch.chdir(tmp_path)
+    settings = profile("toy", {"measures": "lines=mine.txt"})
+    assert profile("toy", settings.overrides) == settings
+    with pytest.raises(LceError, match="measure 'lines'"):
+        preflight.check_inputs(settings)
+    entry = registry.Entry("lines", lambda path, tokenizer, kind: Lines(path), {"lines": 0.0})
+    monkeypatch.setattr(registry, "MEASURES", (*registry.MEASURES, entry))
+    for stage in ("corpus", "probes"):
+        stages.find(stage)(settings)
+    found = {s.measure: s for s in suite(Run(settings), toy.tokenizer, "anti")(toy.model)}
+    assert (found["lines"].value, found["lines"].n) == (2.0, 2)
+    assert {"stereoset_ss", "crows", "weat_d", "perplexity"} <= set(found)

@@ -16,21 +16,14 @@ from transformers import (
 )
 
 from lcelib import kernels, subnetworks
+from lcelib.batches import PreferentialMasking, batch_indices, encode, generator
 from lcelib.corpus.specification import read_spec
 from lcelib.errors import LceError
 from lcelib.files import DATA
 from lcelib.models import prunable
 from lcelib.tensors import component
 from lcelib.toybert.corpus import sentences
-from lcelib.training import (
-    PreferentialMasking,
-    Recipe,
-    batch_indices,
-    encode,
-    fine_tune,
-    generator,
-    schedule,
-)
+from lcelib.training import Recipe, fine_tune, schedule
 
 SPEC = read_spec(DATA / "gender.toml")
 RECIPE = Recipe(steps=6, batch_size=8, learning_rate=1e-3, checkpoint_every=2)
@@ -247,7 +240,7 @@ def test_a_subnetwork_file_round_trips_and_damage_is_refused(fresh_toy, tmp_path
     again = subnetworks.load(path)
     assert all((again.theta[n] == v).all() for n, v in theta.items())
     assert all((again.mask[n] == v).all() for n, v in mask.items())
-    stored = subnetworks.Stored({"a": path, "b": path}, kept=1)
+    stored = subnetworks.SubnetworkFiles({"a": path, "b": path}, kept=1)
     assert list(stored) == ["a", "b"]
     assert stored["a"] is stored["a"]  # kept in memory
     assert all((stored["b"].theta[n] == v).all() for n, v in theta.items())

@@ -50,7 +50,7 @@ def test_the_first_useful_sentences_are_kept_and_no_more(dump):
 @pytest.mark.faults(8)
 def test_an_interrupted_stream_goes_on_and_gives_the_same_bytes(dump, tmp_path, monkeypatch):
     monkeypatch.setattr(wikipedia, "SAVE_EVERY", 7)
-    read, seen = wikipedia._useful, []
+    read, seen = wikipedia._classify, []
 
     def counted(text, spec):
         seen.append(text)
@@ -58,7 +58,7 @@ def test_an_interrupted_stream_goes_on_and_gives_the_same_bytes(dump, tmp_path, 
             raise KeyboardInterrupt
         return read(text, spec)
 
-    monkeypatch.setattr(wikipedia, "_useful", counted)
+    monkeypatch.setattr(wikipedia, "_classify", counted)
     with pytest.raises(KeyboardInterrupt):
         wikipedia.sentences(str(dump), SPEC, 100)
     assert not list((tmp_path / "cache").rglob("*.txt"))
@@ -75,7 +75,7 @@ def test_a_stream_that_breaks_says_how_to_go_on(dump, monkeypatch):
             raise ConnectionError("the host is gone\nand more")
 
     monkeypatch.setattr(wikipedia, "articles", lambda source: Broken())
-    with pytest.raises(LceError, match=r"the host is gone.*\n?.*it goes on where it was"):
+    with pytest.raises(LceError, match=r"the host is gone.*\n?.*it resumes from"):
         wikipedia.sentences(str(dump), SPEC, 5)
 
 

@@ -1,1 +1,1 @@
-"""Checkpoint folders in safetensors, read and written without holding them in memory."""
+"""Checkpoint folders in safetensors, read and written without loading them."""

@@ -1,7 +1,7 @@
-"""Checkpoint folders in safetensors, whole or in shards, read without holding them.
+"""Read checkpoint folders in safetensors, whole or in shards, without loading them.
 
-Tensors are memory-mapped: what is read stays in the system's file cache, and
-the process itself allocates no more than a chunk. Nothing of a file is executed.
+Tensors are memory-mapped: their pages stay in the system's file cache, and the process
+itself allocates no more than a chunk. Nothing in a file is executed.
 """
 
 import json
@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from lcelib.errors import CorruptFileError, LceError, MismatchError
-from lcelib.tensors import DTYPES, WIDTHS, in_a_layer
+from lcelib.tensors import DTYPES, WIDTHS, Array, Arrays, in_a_layer
 
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
 
@@ -31,61 +31,66 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """The number of values."""
+        """Return the number of values."""
         return int(np.prod(self.shape, dtype=np.int64))
 
     @property
     def stop(self) -> int:
-        """Where its bytes end."""
+        """Return the offset at which its bytes end."""
         return self.start + self.size * WIDTHS[self.dtype]
 
 
 def entries(path: Path) -> dict[str, Entry]:
-    """The tensors of one safetensors file in the order of their bytes.
+    """Return the tensors of one safetensors file in the order of their bytes.
 
-    Raises LceError for files that are not complete and sound.
+    Raises LceError for a missing file, CorruptFileError for an incomplete or invalid one.
     """
     try:
         with safe_open(path, "np") as file, open(path, "rb") as raw:
-            place = 8 + int.from_bytes(raw.read(8), "little")
-            found = {}
+            start = 8 + int.from_bytes(raw.read(8), "little")
+            tensors = {}
             for name in file.offset_keys():
                 part = file.get_slice(name)
-                found[name] = Entry(path, place, part.get_dtype(), tuple(part.get_shape()))
-                place = found[name].stop
+                tensors[name] = Entry(path, start, part.get_dtype(), tuple(part.get_shape()))
+                start = tensors[name].stop
     except FileNotFoundError as error:
-        raise LceError(f"{path}", "is not there", "Get all files of the checkpoint.") from error
+        raise LceError(f"{path}", "is missing", "Get all files of the checkpoint.") from error
     except (OSError, SafetensorError, KeyError) as error:
-        remedy = "It is damaged, cut short, or not a safetensors file: get it again."
+        remedy = "It is corrupt, cut short, or not a safetensors file: get it again."
         raise CorruptFileError(f"{path}", f"cannot be read ({error})", remedy) from error
-    return found
+    return tensors
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder with a model in safetensors; its tensors by name, in the order of the files."""
+    """A folder with a model in safetensors: its tensors by name, in the order of the files."""
 
     folder: Path
     entries: dict[str, Entry]
 
     @cached_property
-    def _maps(self) -> dict[Path, np.ndarray]:
+    def files(self) -> dict[Path, Array]:
+        """The bytes of each file, memory-mapped."""
         paths = dict.fromkeys(e.path for e in self.entries.values())
         return {path: np.asarray(np.memmap(path, np.uint8, "r")) for path in paths}
 
-    def array(self, name: str) -> np.ndarray:
-        """One floating-point tensor, flat, as a view of the file."""
+    def raw(self, name: str) -> Array:
+        """Return the bytes of a tensor, as a view of the file."""
         entry = self.entries[name]
-        return self._maps[entry.path][entry.start : entry.stop].view(DTYPES[entry.dtype])
+        return self.files[entry.path][entry.start : entry.stop]
 
-    def arrays(self, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Several tensors by name."""
+    def array(self, name: str) -> Array:
+        """Return a floating-point tensor, flat, as a view of the file."""
+        return self.raw(name).view(DTYPES[self.entries[name].dtype])
+
+    def arrays(self, names: Sequence[str]) -> Arrays:
+        """Return several tensors by name."""
         return {name: self.array(name) for name in names}
 
     def prunable(self, patterns: Sequence[str] = ()) -> list[str]:
-        """The matrices inside the layers, or the floating-point tensors that match a pattern.
+        """Return the matrices inside the layers, or the floating-point tensors that match a pattern.
 
-        Patterns are those of a shell ("*.mlp.*"). Raises LceError if nothing is found.
+        Patterns are those of a shell ("*.mlp.*"). Raises LceError if there are none.
         """
         floating = [n for n, e in self.entries.items() if e.dtype in DTYPES]
         if patterns:
@@ -101,7 +106,7 @@ class Checkpoint:
 
 
 def read(folder: str | Path) -> Checkpoint:
-    """Open a checkpoint folder; refuses missing, extra and damaged shards by name."""
+    """Open a checkpoint folder; raise LceError with the name of a missing, extra or corrupt shard."""
     folder = Path(folder)
     index = folder / INDEX
     if (folder / WHOLE).exists():
@@ -112,24 +117,27 @@ def read(folder: str | Path) -> Checkpoint:
     try:
         shards = json.loads(index.read_text())["weight_map"]
         if not all(isinstance(s, str) and Path(s).name == s for s in shards.values()):
-            raise ValueError("weight_map names more than files of this folder")
+            raise ValueError("weight_map names files outside the folder")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptFileError(
             f"{index}", f"cannot be read ({error})", "Get the file again."
         ) from error
-    found: dict[str, Entry] = {}
+    tensors: dict[str, Entry] = {}
     for shard in sorted(set(shards.values())):
         inside = entries(folder / shard)
         differ = sorted(set(inside) ^ {n for n, s in shards.items() if s == shard})
         if differ:
             reason = f"does not hold what the index says: {', '.join(differ[:3])}"
             raise LceError(f"{folder / shard}", reason, "Get all files from one version.")
-        found |= inside
-    return Checkpoint(folder, found)
+        tensors |= inside
+    return Checkpoint(folder, tensors)
 
 
 def check_alike(target: Checkpoint, other: Checkpoint, patterns: Sequence[str] = ()) -> list[str]:
-    """The prunable tensors of both; refuses names, shapes, dtypes and vocabularies that differ."""
+    """Return the prunable tensors of two checkpoints.
+
+    Raises MismatchError if their names, shapes, dtypes or the vocabularies differ.
+    """
     check_vocabularies(target, other)
     names, theirs = target.prunable(patterns), other.prunable(patterns)
     differ = sorted(set(names) ^ set(theirs))
@@ -146,23 +154,28 @@ def check_alike(target: Checkpoint, other: Checkpoint, patterns: Sequence[str] =
 
 
 def vocabulary(checkpoint: Checkpoint) -> dict[str, int]:
-    """Token → id as tokenizer.json has it; empty where there is no such file."""
+    """Return token → id as in tokenizer.json; empty if there is no such file."""
     file = checkpoint.folder / "tokenizer.json"
     if not file.is_file():
         return {}
     try:
-        known = json.loads(file.read_text(encoding="utf-8"))["model"]["vocab"]
-        if isinstance(known, list):  # Unigram: pairs of token and score, in the order of the ids
-            known = {token: i for i, (token, _) in enumerate(known)}
-        return dict(known)
+        return parse_vocabulary(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptFileError(
             f"{file}", f"cannot be read ({error!r})", "Get the file again."
         ) from error
 
 
+def parse_vocabulary(text: str) -> dict[str, int]:
+    """Return token → id from the text of a tokenizer.json."""
+    vocab = json.loads(text)["model"]["vocab"]
+    if isinstance(vocab, list):  # Unigram: pairs of token and score, in the order of the ids
+        return {token: i for i, (token, _) in enumerate(vocab)}
+    return dict(vocab)
+
+
 def check_vocabularies(target: Checkpoint, other: Checkpoint) -> None:
-    """Refuse two models whose tokenizers give a token different ids."""
+    """Raise MismatchError for two models whose tokenizers give a token different ids."""
     mine, its = vocabulary(target), vocabulary(other)
     if not (mine and its) or mine == its:
         return
@@ -176,12 +189,10 @@ def check_vocabularies(target: Checkpoint, other: Checkpoint) -> None:
 
 
 def differing(first: Checkpoint, second: Checkpoint) -> dict[str, int]:
-    """The number of values per tensor in which two checkpoints differ, bit by bit; 0 left out."""
+    """Count the values per tensor in which two checkpoints differ, bit by bit; 0 left out."""
     counts = {}
     for name, entry in first.entries.items():
-        one, two = (c._maps[c.entries[name].path] for c in (first, second))
-        width, other = f"u{WIDTHS[entry.dtype]}", second.entries[name]
-        a, b = one[entry.start : entry.stop].view(width), two[other.start : other.stop].view(width)
+        a, b = (c.raw(name).view(f"u{WIDTHS[entry.dtype]}") for c in (first, second))
         if count := int(np.count_nonzero(a != b)):
             counts[name] = count
     return counts

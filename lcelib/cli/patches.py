@@ -68,9 +68,9 @@ def _about(path: Path) -> dict:
 
 
 def _size(path: Path) -> str:
-    from lcelib.patches.reading import find
+    from lcelib.patches.reading import resolve
 
-    return f"{find(path).stat().st_size / 1e6:,.2f} MB"
+    return f"{resolve(path).stat().st_size / 1e6:,.2f} MB"
 
 
 @app.command()
@@ -247,7 +247,7 @@ def export(
     patch = Patch.load(file)
     patch = patch if alpha is None else patch.scale(alpha)
     if not towards_stereotype:
-        directions.refuse_harm(patch.info, patch.alpha)
+        directions.check_harm(patch.info, patch.alpha)
     error = peft_adapter.export_shira(patch, output)
     result = {"output": str(output), "weights": patch.size, "largest_error": error}
     text = f"{output}: {patch.size:,} weights; with the adapter a weight is at most {error:.3g} off"

@@ -16,14 +16,14 @@ class Counterfactual:
     anti: str
     target: str
     attribute: str
-    found: str  # which of the two versions the text had: "stereotypical" or "anti"
+    found: str  # the version that the text had: "stereotypical" or "anti"
 
 
 def augment(sentence: str, spec: BiasSpec) -> Counterfactual | None:
-    """Both versions of a sentence that holds exactly one target and exactly one attribute.
+    """Return both versions of a sentence with exactly one target and one attribute, else None.
 
     Stereotypical is target ∈ T_i with attribute ∈ A_j, i = j; where the text has
-    i ≠ j the target is replaced by its pair (paper §4.1). Other sentences give None.
+    i ≠ j the target is replaced by its pair (paper §4.1).
     Only the target changes: "She saw her dog" becomes "He saw her dog".
     """
     spans = word_spans(sentence)
@@ -41,20 +41,20 @@ def augment(sentence: str, spec: BiasSpec) -> Counterfactual | None:
 
 
 def match_case(like: str, word: str) -> str:
-    """`word` in the capitals of `like`: "She", "he" → "He"; "SHE", "he" → "HE"."""
+    """Return `word` capitalized as `like` is: "She", "he" → "He"; "SHE", "he" → "HE"."""
     if len(like) > 1 and like.isupper():
         return word.upper()
     return word.capitalize() if like[0].isupper() else word
 
 
 def is_neutral(sentence: str, spec: BiasSpec) -> bool:
-    """Whether no word of the specification stands in the sentence."""
+    """Return whether the sentence has no word of the specification."""
     return not any(w in spec.target or w in spec.attribute for _, _, w in word_spans(sentence))
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The texts of all three models and their held-out tenths.
+    """The training sentences of all three models, and the tenth of each that is held out.
 
     `pairs` and `neutral` train the stereotypical and the anti-stereotypical
     model (as many of each); `neutral_model` trains the neutral one and shares no
@@ -69,13 +69,13 @@ class Corpus:
     held_out_neutral_model: list[str]
 
     def training(self, condition: str) -> list[str]:
-        """The training sentences of "stereotypical", "anti" or "neutral"."""
+        """Return the training sentences of "stereotypical", "anti" or "neutral"."""
         if condition == "neutral":
             return self.neutral_model
         return [getattr(p, condition) for p in self.pairs] + self.neutral
 
     def held_out(self, condition: str) -> list[str]:
-        """The held-out tenth of the same kind."""
+        """Return the held-out sentences of "stereotypical", "anti" or "neutral"."""
         if condition == "neutral":
             return self.held_out_neutral_model
         return [getattr(p, condition) for p in self.held_out_pairs] + self.held_out_neutral
@@ -88,28 +88,22 @@ def build_corpus(
     seed: int = 0,
     given: Sequence[Counterfactual] = (),
 ) -> Corpus:
-    """Make the three training sets from unlabelled sentences (paper §4.1).
+    """Build the three training sets from unlabelled sentences (paper §4.1).
 
-    At most `limit` counterfactual pairs are used, and all `given` ones besides; a tenth
-    of everything is held out. Equal sentences are used once. Raises LceError when the sentences hold
-    no pair, or too few neutral ones.
+    Uses at most `limit` counterfactual pairs from the sentences, and all `given` ones as
+    well. Duplicate sentences count once; a tenth of everything is held out. Raises LceError
+    when the sentences contain no pair, or too few neutral sentences.
     """
-    pairs, neutral = [], []
+    pairs: list[Counterfactual] = []
+    neutral: list[str] = []
     for sentence in dict.fromkeys(sentences):
         counterfactual = augment(sentence, spec)
         if counterfactual is not None:
             pairs.append(counterfactual)
         elif is_neutral(sentence, spec):
             neutral.append(sentence)
-    what = f"bias specification {spec.name!r}"
-    if not pairs and not given:
-        remedy = "Use more text, or attribute words that occur in it together with targets."
-        raise LceError(what, "no sentence holds one target and one attribute", remedy)
-    seen = {p.attribute for p in pairs}
-    for number in (1, 2):
-        if not given and not seen & set(getattr(spec, f"attributes_{number}")):
-            reason = f"no word of attributes_{number} occurs with a target in the corpus"
-            raise LceError(what, reason, "Use attribute words that the corpus holds.")
+    if not given:
+        _check_attributes(pairs, spec)
     rng = Random(seed)
     rng.shuffle(pairs)
     rng.shuffle(neutral)
@@ -119,9 +113,22 @@ def build_corpus(
     n = len(pairs)
     if len(neutral) < 3 * n:
         reason = f"{n} pairs need {3 * n} neutral sentences, the text has {len(neutral)}"
-        raise LceError(what, reason, "Use more text, or a smaller max_pairs.")
-    own, other = neutral[:n], neutral[n : 3 * n]
-    held = max(n // 10, 1)
+        raise LceError(spec.title, reason, "Use more text, or a smaller max_pairs.")
+    shared, other = neutral[:n], neutral[n : 3 * n]
+    tenth = max(n // 10, 1)
     return Corpus(
-        pairs[held:], own[held:], other[2 * held :], pairs[:held], own[:held], other[: 2 * held]
-    )
+        pairs[tenth:], shared[tenth:], other[2 * tenth :],
+        pairs[:tenth], shared[:tenth], other[: 2 * tenth],
+    )  # fmt: skip
+
+
+def _check_attributes(pairs: Sequence[Counterfactual], spec: BiasSpec) -> None:
+    """Raise LceError unless attributes of both sets occur with a target."""
+    if not pairs:
+        remedy = "Use more text, or attribute words that occur in it together with targets."
+        raise LceError(spec.title, "no sentence holds one target and one attribute", remedy)
+    sides = {spec.attribute[p.attribute] for p in pairs}
+    for side in (0, 1):
+        if side not in sides:
+            reason = f"no word of attributes_{side + 1} occurs with a target in the corpus"
+            raise LceError(spec.title, reason, "Use attribute words that occur in the corpus.")

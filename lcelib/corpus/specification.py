@@ -13,7 +13,7 @@ _KEYS = {"name", "pairs", "attributes_1", "attributes_2", "labels"}
 
 
 def word_spans(sentence: str) -> list[tuple[int, int, str]]:
-    """Start, end and lower-cased text of every word; hyphens and apostrophes join."""
+    """Return start, end and lower-cased text of every word; hyphens and apostrophes join."""
     return [(m.start(), m.end(), m[0].lower()) for m in _WORD.finditer(sentence)]
 
 
@@ -31,19 +31,23 @@ class BiasSpec:
     attributes_2: tuple[str, ...]
     labels: tuple[str, str] = ("T1", "T2")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         words = [w for p in self.pairs for w in p] + [*self.attributes_1, *self.attributes_2]
         twice = sorted({w for w in words if words.count(w) > 1})
         if twice:
-            raise self._error(f"{twice[0]!r} stands in it twice", "Give every word one place.")
+            raise LceError(self.title, f"{twice[0]!r} occurs twice", "List every word once.")
         if not (self.pairs and self.attributes_1 and self.attributes_2):
-            raise self._error("a word list is empty", "Fill pairs and both attribute lists.")
+            remedy = "Fill pairs and both attribute lists."
+            raise LceError(self.title, "a word list is empty", remedy)
         odd = [w for w in words if w != w.lower() or _WORD.fullmatch(w) is None]
         if odd:
-            raise self._error(f"{odd[0]!r} is not one lower-case word", "Write single words.")
+            reason = f"{odd[0]!r} is not one lower-case word"
+            raise LceError(self.title, reason, "Write single words.")
 
-    def _error(self, reason: str, remedy: str) -> LceError:
-        return LceError(f"bias specification {self.name!r}", reason, remedy)
+    @property
+    def title(self) -> str:
+        """The specification as error messages name it."""
+        return f"bias specification {self.name!r}"
 
     @cached_property
     def target(self) -> dict[str, int]:
@@ -67,16 +71,19 @@ class BiasSpec:
 
 
 def read_spec(path: str | Path) -> BiasSpec:
-    """Read a bias specification from TOML: name, pairs, attributes_1, attributes_2, labels."""
+    """Read a bias specification from TOML: name, pairs, attributes_1, attributes_2, labels.
+
+    Raises LceError for an unreadable file, an unknown or missing key, or a target without pair.
+    """
     what = f"bias specification {path}"
     try:
         data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         remedy = "Give a TOML file like lcelib/data/gender.toml."
         raise LceError(what, f"cannot be read ({error})", remedy) from error
-    unknown, absent = sorted(set(data) - _KEYS), sorted(_KEYS - {"labels"} - set(data))
-    if unknown or absent:
-        reason = f"unknown key {unknown[0]!r}" if unknown else f"no key {absent[0]!r}"
+    unknown, missing = sorted(set(data) - _KEYS), sorted(_KEYS - {"labels"} - set(data))
+    if unknown or missing:
+        reason = f"unknown key {unknown[0]!r}" if unknown else f"no key {missing[0]!r}"
         raise LceError(what, reason, f"The keys are {', '.join(sorted(_KEYS))}.")
     for pair in data["pairs"]:
         if not (isinstance(pair, list) and len(pair) == 2):

@@ -1,10 +1,11 @@
-"""Wikipedia, article by article: only the sentences that a corpus needs are kept."""
+"""Wikipedia as a stream of articles, of which only the sentences that a corpus needs are kept."""
 
 import hashlib
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lcelib.corpus.augmentation import augment, is_neutral
 from lcelib.corpus.specification import BiasSpec
@@ -14,80 +15,86 @@ from lcelib.errors import LceError
 from lcelib.extras import require
 from lcelib.files import lock, write_json
 
+if TYPE_CHECKING:
+    from datasets import IterableDataset
+
 HUB = ("wikimedia/wikipedia", "20231101.en")  # the paper's dump, 20220301, is no longer served
 SAVE_EVERY = 1000  # articles
 _SUFFIXES = (".parquet", ".jsonl")
 
 
 def is_articles(source: str) -> bool:
-    """Whether a text of a profile is read article by article."""
-    return source == "wikipedia" or bool(_files(source))
+    """Return whether a text of a profile is read article by article."""
+    return source == "wikipedia" or bool(_article_files(source))
 
 
-def _files(source: str) -> list[Path]:
-    """The files of articles that a source other than the hub has."""
-    place = Path(source)
-    inside = sorted(place.iterdir()) if place.is_dir() else [place]
-    return [p for p in inside if p.suffix in _SUFFIXES]
+def _article_files(source: str) -> list[Path]:
+    """Return the article files of a folder, or of a single path."""
+    path = Path(source)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [p for p in files if p.suffix in _SUFFIXES]
 
 
-def _identity(source: str) -> list:
-    """What tells one source from another: the hub's version, or files with size and time."""
+def _identity(source: str) -> list[Any]:
+    """Return what identifies a source: the hub's version, or its files with size and time."""
     if source == "wikipedia":
         return [*HUB]
-    return [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in _files(source)]
+    return [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in _article_files(source)]
 
 
-def articles(source: str):
-    """The stream of articles: the hub's Wikipedia, or files with a column "text"."""
+def articles(source: str) -> "IterableDataset":
+    """Stream articles from the hub's Wikipedia, or from files with a column "text"."""
     require("Wikipedia", "datasets")
     import datasets
 
-    if source == "wikipedia":
-        name, options = HUB[0], {"name": HUB[1]}
-    else:
-        files = [str(p) for p in _files(source)]
+    name: str = HUB[0]
+    options: dict[str, Any] = {"name": HUB[1]}
+    if source != "wikipedia":
+        files = [str(p) for p in _article_files(source)]
         name = "parquet" if files[0].endswith(".parquet") else "json"
         options = {"data_files": files}
     try:
         return datasets.load_dataset(name, split="train", streaming=True, **options)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = f"cannot be read ({(str(error) or repr(error)).splitlines()[0]})"
-        remedy = "Is the network there? A folder of the dump's parquet files will do as well."
-        raise LceError(f"Wikipedia {source!r}", reason, remedy) from error
+        remedy = "Check the network, or give a folder with the dump's parquet files."
+        raise _failure(source, "cannot be read", error, remedy) from error
+
+
+def _failure(source: str, what: str, error: Exception, remedy: str) -> LceError:
+    detail = (str(error) or repr(error)).splitlines()[0]
+    return LceError(f"Wikipedia {source!r}", f"{what} ({detail})", remedy)
 
 
 def sentences(source: str, spec: BiasSpec, limit: int, given: int = 0) -> list[str]:
-    """The first different sentences that make `limit` pairs, with the neutral ones they need.
+    """Return the first distinct sentences that make `limit` pairs, and the neutral ones they need.
 
-    Those are three for each pair, and for each of the `given` ones that come from elsewhere.
-    All are kept in the cache under what was asked for. A stream that was interrupted
-    goes on at the last thousand of articles; twice the same text gives the same bytes.
+    Each pair needs three neutral sentences, and so does each of the `given` pairs from
+    elsewhere. The result is cached under these arguments. An interrupted stream resumes
+    from the last saved batch of 1,000 articles; the output is deterministic.
     """
-    wanted = json.dumps(
-        [_identity(source), spec.pairs, spec.attributes_1, spec.attributes_2, given]
-    )
-    name = f"{spec.name}-{limit}-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
+    key = json.dumps([_identity(source), spec.pairs, spec.attributes_1, spec.attributes_2, given])
+    name = f"{spec.name}-{limit}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     goal = cache() / "wikipedia" / f"{name}.txt"
     with lock(goal.with_suffix(".lock"), "waiting for another process to read Wikipedia …"):
         if not goal.exists():
             part, state = goal.with_suffix(".part"), goal.with_suffix(".json")
             try:
-                _gather(articles(source), spec, limit, limit + given, part, state)
+                _gather(articles(source), spec, limit, 3 * (limit + given), part, state)
             except (OSError, RuntimeError) as error:
-                reason = f"was interrupted ({(str(error) or repr(error)).splitlines()[0]})"
-                remedy = "Call it again: it goes on where it was."
-                raise LceError(f"Wikipedia {source!r}", reason, remedy) from error
-            os.replace(part, goal)
+                remedy = "Run it again: it resumes from the last saved article."
+                raise _failure(source, "was interrupted", error, remedy) from error
+            part.replace(goal)
             state.unlink(missing_ok=True)
     return goal.read_text(encoding="utf-8").splitlines()
 
 
-def _gather(stream, spec: BiasSpec, limit: int, third: int, part: Path, state: Path) -> None:
-    """Write the sentences to `part`; `state` says how far it is complete."""
+def _gather(
+    stream: "IterableDataset", spec: BiasSpec, pairs: int, neutral: int, part: Path, state: Path
+) -> None:
+    """Append sentences to `part` up to both limits; `state` records how much of it is complete."""
     from tqdm import tqdm
 
-    done = {"articles": 0, "bytes": 0, "pairs": 0, "neutral": 0}
+    done, limits = {"articles": 0, "bytes": 0, "pairs": 0, "neutral": 0}, (pairs, neutral)
     if state.exists() and part.exists():
         done = json.loads(state.read_text(encoding="utf-8"))
         stream.load_state_dict(done.pop("stream"))
@@ -97,19 +104,19 @@ def _gather(stream, spec: BiasSpec, limit: int, third: int, part: Path, state: P
     with (
         open(part, "ab") as file,
         tqdm(
-            total=limit, initial=done["pairs"], unit="pair", desc="Wikipedia", disable=None
+            total=pairs, initial=done["pairs"], unit="pair", desc="Wikipedia", disable=None
         ) as bar,
     ):
         for article in stream:
-            for kind, sentence in _useful(article["text"], spec):
-                wanted = done[kind] < (limit if kind == "pairs" else 3 * third)
+            for kind, sentence in _classify(article["text"], spec):
+                wanted = done[kind] < (pairs if kind == "pairs" else neutral)
                 if wanted and sentence not in seen:
                     seen.add(sentence)
                     done[kind] += 1
                     file.write(f"{sentence}\n".encode())
                     bar.update(kind == "pairs")
             done["articles"] += 1
-            if done["pairs"] == limit and done["neutral"] == 3 * third:
+            if (done["pairs"], done["neutral"]) == limits:
                 break
             if done["articles"] % SAVE_EVERY == 0:
                 file.flush()
@@ -118,8 +125,8 @@ def _gather(stream, spec: BiasSpec, limit: int, third: int, part: Path, state: P
                 bar.set_postfix_str(f"{done['articles']:,} articles, {done['neutral']:,} neutral")
 
 
-def _useful(text: str, spec: BiasSpec) -> Iterator[tuple[str, str]]:
-    """What each sentence of an article can serve as."""
+def _classify(text: str, spec: BiasSpec) -> Iterator[tuple[str, str]]:
+    """Yield the useful sentences of an article, each after its kind: "pairs" or "neutral"."""
     for sentence in split_sentences(text):
         if augment(sentence, spec) is not None:
             yield "pairs", sentence

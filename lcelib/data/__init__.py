@@ -1,1 +1,1 @@
-"""Word lists and patches that the package ships, and data that it fetches from their authors."""
+"""Word lists and patches shipped with the package, and data fetched from their authors."""

@@ -6,14 +6,19 @@ the result, or the interval is moved and the pass repeated: exact in every case.
 
 Magnitudes are compared as *keys*: the bits of |x| in float32, an integer that
 grows with |x|; −0 and 0 have one key, float16 and bfloat16 are widened first.
+
+How many weights to select, `k`, is a share or a count: `parse_k`, `check_k`, `count_k`.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
+
+from lcelib.errors import LceError
+from lcelib.tensors import Array
 
 INFINITE = 0x7F800000  # key of Inf; NaN lies above
 TOP = 0x7FFFFFFF
@@ -21,31 +26,35 @@ SIGMAS = 5  # half width of the first interval, in standard errors of the sample
 RUN = 16  # neighbours that are sampled together: one cache line of float32
 MOST = 1 << 24  # values that a pass collects at most (64 MiB)
 
+Values = TypeVar("Values")
+Counts = tuple[int, int, Values | None]  # keys below an interval, keys inside it, these keys
+
 
 class Keys(Protocol):
-    """What a backend offers to the search: keys that are computed while they are read."""
+    """The keys of a backend, computed while they are read."""
 
     size: int
 
-    def sample(self) -> np.ndarray:
-        """Some of the keys, sorted, uint32; depends on the data alone."""
+    def sample(self) -> Array:
+        """Return some of the keys, sorted, uint32; they depend on the data alone."""
 
-    def scan(self, intervals: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int, Any]]:
-        """For each (lo, hi), in one pass: how many keys are < lo, how many in [lo, hi], and these.
+    def scan(self, intervals: Sequence[tuple[int, int]], most: int) -> list[Counts[Any]]:
+        """For each (lo, hi), count the keys < lo and in [lo, hi], and collect the latter.
 
-        The third is None where lo = hi, or where they are more than `most`.
+        One pass serves all intervals. The third result is None where lo = hi, and where there
+        are more than `most` keys.
         """
 
-    def place(self, values: Any, rank: int) -> tuple[int, int, int]:
-        """Of collected values: the one of that rank (from 1), how many are below, how many equal."""
+    def order_statistic(self, values: Any, rank: int) -> tuple[int, int, int]:
+        """Return the value of a rank (from 1) among `values`, how many are below, how many equal."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """An exact threshold: the magnitude of the k-th weight, and how it splits its equals.
+    """An exact threshold: the magnitude of the k-th weight, and how ties are split.
 
-    `key` is the magnitude's key, `below` and `equal` are numbers of weights, and
-    `ties` of the equal ones, the first, are on the chosen side.
+    `key` is the magnitude's key, `below` and `equal` count the weights below and at it, and
+    the first `ties` of the equal ones are on the chosen side.
     """
 
     key: int
@@ -55,29 +64,64 @@ class Cut:
 
     @property
     def magnitude(self) -> float:
-        """The threshold as a number (float32)."""
+        """Return the threshold as a number (float32)."""
         return float(np.uint32(self.key).view(np.float32))
 
 
-def sample_starts(size: int) -> np.ndarray:
-    """Where sampled runs start: evenly spread, moved by the golden ratio against patterns."""
+def parse_k(text: str) -> float | int:
+    """Parse a share such as "0.005" as float, a count such as "1000" as int."""
+    try:
+        return int(text) if text.isdigit() else float(text)
+    except ValueError:
+        raise LceError(f"k={text}", "is not a number", "Give 0.005 or 1000, say.") from None
+
+
+def check_k(k: float | int | None) -> float | int:
+    """Return `k`; raise LceError unless it is a share in (0, 1] (float) or a count ≥ 0 (int)."""
+    share = isinstance(k, float) and 0 < k <= 1
+    count = isinstance(k, int) and not isinstance(k, bool) and k >= 0
+    if k is None or not (share or count):
+        reason = "is neither a share in (0, 1] nor a count"
+        raise LceError(f"k={k!r}", reason, "Give 0.005 for half a percent, 1000 for a count.")
+    return k
+
+
+def count_k(k: float | int | None, total: int, available: int, which: str = "") -> int:
+    """Return how many weights `k` means: round(k · total) for a share, `k` for a count.
+
+    Raises LceError for an impossible `k`, and for one beyond the `available` weights, which
+    the message calls `which`.
+    """
+    k = check_k(k)
+    count = round(k * total) if isinstance(k, float) else k
+    if count > available:
+        reason = f"is more than the {available} {which}weights"
+        raise LceError(f"k={k!r}", reason, "Give a smaller k.")
+    return count
+
+
+def sample_starts(size: int) -> Array:
+    """Return where sampled runs start: evenly spread, shifted by the golden ratio to avoid patterns."""
     wanted = max(min(size // 64, 1 << 17), size // 1024, min(size, 4096))
     runs = max(wanted // RUN, 1)
-    place = np.arange(runs)
-    spread = (place + place * ((math.sqrt(5) - 1) / 2) % 1) * (max(size - RUN, 0) / runs)
-    return spread.astype(np.int64)
+    order = np.arange(runs)
+    spread = (order + order * ((math.sqrt(5) - 1) / 2) % 1) * (max(size - RUN, 0) / runs)
+    starts: Array = spread.astype(np.int64)
+    return starts
 
 
-def interval(sample: np.ndarray, share: float, sigmas: float = SIGMAS) -> tuple[int, int]:
-    """Keys between which the value lies that has `share` of all values below it."""
+def interval(sample: Array, share: float, sigmas: float = SIGMAS) -> tuple[int, int]:
+    """Return an interval of keys that almost surely holds the quantile `share` of all keys."""
     n = len(sample)
     spread = sigmas * math.sqrt(n * share * (1 - share)) + 1
     low, high = math.floor(share * n - spread), math.ceil(share * n + spread)
     return (int(sample[low]) if low > 0 else 0), (int(sample[high]) if high < n else TOP)
 
 
-def order_statistics(keys: Keys, ranks: Sequence[int], most: int = MOST) -> list[tuple]:
-    """(key, number below, number equal) of the values of the given ranks, counted from 1.
+def order_statistics(
+    keys: Keys, ranks: Sequence[int], most: int = MOST
+) -> list[tuple[int, int, int]]:
+    """Return (key, number below, number equal) for each of the given ranks, counted from 1.
 
     Each pass over the data serves all ranks. Terminates: an interval that misses
     is replaced by the rest, one that holds too many is tried at its likeliest
@@ -87,7 +131,7 @@ def order_statistics(keys: Keys, ranks: Sequence[int], most: int = MOST) -> list
     todo = [(i, rank, 0, TOP) for i, rank in enumerate(ranks)]
     likely = [int(sample[min(rank * len(sample) // keys.size, len(sample) - 1)]) for rank in ranks]
     tried = {i: interval(sample, rank / keys.size) for i, rank in enumerate(ranks)}
-    found: dict[int, tuple] = {}
+    found: dict[int, tuple[int, int, int]] = {}
     while todo:
         left = []
         results = keys.scan([tried[i] for i, *_ in todo], most)
@@ -101,7 +145,7 @@ def order_statistics(keys: Keys, ranks: Sequence[int], most: int = MOST) -> list
                 found[i] = (low, below, inside)
                 continue
             elif values is not None:
-                key, lower, equal = keys.place(values, rank - below)
+                key, lower, equal = keys.order_statistic(values, rank - below)
                 found[i] = (key, below + lower, equal)
                 continue
             else:
@@ -115,7 +159,7 @@ def order_statistics(keys: Keys, ranks: Sequence[int], most: int = MOST) -> list
 
 
 def lowest(keys: Keys, counts: Sequence[int], most: int = MOST) -> list[Cut]:
-    """The cuts below which the `counts` lowest keys lie."""
+    """Return the cuts below which the `counts` lowest keys lie."""
     statistics = order_statistics(keys, [max(k, 1) for k in counts], most)
     return [
         Cut(key, below, equal, k - below) if k else Cut(0, 0, 0, 0)
@@ -124,6 +168,6 @@ def lowest(keys: Keys, counts: Sequence[int], most: int = MOST) -> list[Cut]:
 
 
 def highest(keys: Keys, k: int, most: int = MOST) -> Cut:
-    """The cut above which the k highest keys lie, k ≥ 1."""
+    """Return the cut above which the k highest keys lie, k ≥ 1."""
     [(key, below, equal)] = order_statistics(keys, [keys.size - k + 1], most)
     return Cut(key, below, equal, k - (keys.size - below - equal))

@@ -1,8 +1,9 @@
 """The kernels in Triton: the GPU path (contract: package docstring; specification: `numpy`).
 
-Integer counts are summed atomically, which is exact in any order; collected
-weights are put into the order of their blocks afterwards, so every result is the
-same in every run. Never imported on a CPU, except under TRITON_INTERPRET=1.
+This module holds the host side; `triton_device` holds what runs on the device. Integer
+counts are summed atomically, which is exact in any order; collected weights are sorted
+into the order of their blocks afterwards, so every run gives the same result. Never
+imported on a CPU, except under TRITON_INTERPRET=1. Excluded from mypy: Triton has no types.
 """
 
 import os
@@ -17,7 +18,7 @@ import triton.language as tl
 from lcelib.errors import LceError
 from lcelib.kernels import selection
 from lcelib.kernels import triton_device as device
-from lcelib.kernels.numpy_keys import models
+from lcelib.kernels.keys import by_role
 from lcelib.kernels.selection import RUN, Cut
 
 Tensors = dict[str, torch.Tensor]
@@ -27,7 +28,7 @@ KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 
 @lru_cache(maxsize=16)
 def _table(sizes: tuple[int, ...], where: torch.device) -> tuple[torch.Tensor, ...]:
-    """Sizes of the tensors, and of each block its tensor and where it starts, on the device."""
+    """Return the tensors' sizes, and each block's tensor and start position, on the device."""
     blocks = [-(-size // BLOCK) for size in sizes]
     tensor = np.repeat(np.arange(len(sizes), dtype=np.int32), blocks)
     start = np.concatenate([np.arange(n, dtype=np.int64) * BLOCK for n in blocks])
@@ -37,7 +38,7 @@ def _table(sizes: tuple[int, ...], where: torch.device) -> tuple[torch.Tensor, .
 
 @lru_cache(maxsize=16)
 def _sampled(sizes: tuple[int, ...], where: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tensor and flat position of every sampled weight, on the device."""
+    """Return tensor and flat position of every sampled weight, on the device."""
     ends = np.cumsum(sizes)
     starts = selection.sample_starts(int(ends[-1]))
     tensor = np.searchsorted(ends, starts, side="right")
@@ -51,7 +52,7 @@ def _sampled(sizes: tuple[int, ...], where: torch.device) -> tuple[torch.Tensor,
 class Tables:
     """Dicts of tensors with the same names, sizes and device, ready for one launch."""
 
-    def __init__(self, tensors: Tensors):
+    def __init__(self, tensors: Tensors) -> None:
         self.names, values = list(tensors), list(tensors.values())
         self.device = values[0].device
         self.shape = tuple(t.numel() for t in values)
@@ -61,11 +62,11 @@ class Tables:
 
     @property
     def blocks(self) -> tuple[torch.Tensor, ...]:
-        """The three tables that every kernel takes."""
+        """Return the three tables that every kernel takes."""
         return self.sizes, self.block_tensor, self.block_start
 
     def addresses(self, tensors: Tensors) -> torch.Tensor:
-        """Where each tensor's data start, int64 on the device."""
+        """Return the address of each tensor's data, int64 on the device."""
         chosen = [tensors[n] for n in self.names]
         for name, tensor in zip(self.names, chosen, strict=True):
             if not tensor.is_contiguous():
@@ -76,7 +77,7 @@ class Tables:
 
 
 def kind(tensors: Tensors) -> int:
-    """The code of the tensors' common dtype."""
+    """Return the code KIND of the tensors' common dtype; raise LceError if there is none."""
     for name, tensor in tensors.items():
         if tensor.dtype not in KINDS or tensor.dtype != next(iter(tensors.values())).dtype:
             reason = f"is {tensor.dtype}"
@@ -84,16 +85,18 @@ def kind(tensors: Tensors) -> int:
     return KINDS[next(iter(tensors.values())).dtype]
 
 
-def word(tensors: Tensors):
-    """The unsigned integer type of the tensors' element size."""
+def word(tensors: Tensors) -> tl.dtype:
+    """Return the unsigned integer type of the tensors' element size."""
     return {1: tl.uint8, 2: tl.uint16, 4: tl.uint32}[next(iter(tensors.values())).element_size()]
 
 
 class Keys:
-    """As `numpy.Keys`, on the device."""
+    """The keys of |w|, or of |second − first|, on the device (see `keys.Keys`)."""
 
-    def __init__(self, first: Tensors, second: Tensors | None = None, among: Tensors | None = None):
-        self.models = {"": first} if second is None else models(first, second)
+    def __init__(
+        self, first: Tensors, second: Tensors | None = None, among: Tensors | None = None
+    ) -> None:
+        self.models = {"": first} if second is None else by_role(first, second)
         self.table, self.offset = Tables(first), int(among is not None)
         self.size, self.device = sum(self.table.shape), self.table.device
         given = [first if x is None else x for x in (first, second, among)]
@@ -105,11 +108,11 @@ class Keys:
         }  # fmt: skip
 
     def zeros(self, size: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
-        """A tensor of zeros beside the data."""
+        """Return a tensor of zeros on the device of the data."""
         return torch.zeros(size, dtype=dtype, device=self.device)
 
     def check(self) -> None:
-        """Refuse NaN and Inf by tensor and count."""
+        """Raise LceError for NaN and Inf, with tensor and count."""
         if not int(self.bad):
             return
         for which, tensors in self.models.items():
@@ -120,7 +123,7 @@ class Keys:
                     raise LceError(f"tensor {name}", reason, "Use a sound checkpoint.")
 
     def sample(self) -> np.ndarray:
-        """Sorted keys of short runs, spread over all tensors."""
+        """Return the sorted keys of short runs of weights, spread over all tensors."""
         tensors, places = _sampled(self.table.shape, self.device)
         out, total = self.zeros(len(places), torch.int32), len(places)
         grid = (triton.cdiv(total, BLOCK),)
@@ -128,7 +131,7 @@ class Keys:
         return out.sort().values.cpu().numpy()
 
     def scan(self, intervals: Sequence[tuple[int, int]], most: int) -> list[tuple]:
-        """One pass: (number below, number inside, values inside or None) for each interval."""
+        """Count and collect keys by interval, in one pass (see `selection.Keys`)."""
         ends = torch.tensor(intervals, dtype=torch.int32).to(self.device)
         lows, highs = ends[:, 0].contiguous(), ends[:, 1].contiguous()
         most = min(most, self.size)
@@ -145,15 +148,15 @@ class Keys:
             for i, (b, n, (low, high)) in enumerate(zip(below, inside, intervals, strict=True))
         ]
 
-    def place(self, values: torch.Tensor, rank: int) -> tuple[int, int, int]:
-        """The value of a rank among `values`, how many are below it and how many equal."""
+    def order_statistic(self, values: torch.Tensor, rank: int) -> tuple[int, int, int]:
+        """Return the value of a rank (from 1) among `values`, how many are below, how many equal."""
         ordered = values.sort().values
         key = ordered[rank - 1]
         first, last = (int(torch.searchsorted(ordered, key, side=s)) for s in ("left", "right"))
         return int(key), first, last - first
 
     def collect(self, low: int, most: int) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Positions over all tensors and keys ≥ low, in order; None if more than `most`."""
+        """Return positions over all tensors of keys ≥ low, and these keys; None if more than `most`."""
         most, blocks = min(most, self.size), self.table.grid[0]
         counter, tickets, counts = (
             self.zeros(1),
@@ -176,7 +179,7 @@ class Keys:
         return positions[order], values[order]
 
     def by_tensor(self, positions: torch.Tensor) -> Tensors:
-        """Sorted positions over all tensors → positions in each."""
+        """Split sorted positions over all tensors into positions in each."""
         ends = self.table.sizes.cumsum(0)
         starts = (ends - self.table.sizes).tolist()
         cuts = torch.searchsorted(positions, ends).tolist()
@@ -185,12 +188,12 @@ class Keys:
 
 
 def kth_magnitude(weights: Tensors, counts: Sequence[int]) -> list[Cut]:
-    """The cuts below which the `counts` weights of lowest magnitude lie, over all tensors."""
+    """Return the cuts below which the `counts` weights of lowest |w| lie, over all tensors."""
     return selection.lowest(Keys(weights), counts)
 
 
 def prune_masks(weights: Tensors, pruned: int | Cut) -> Tensors:
-    """Packed masks without the `pruned` weights of lowest magnitude over all tensors."""
+    """Return packed masks m = [|w| > cut], without the `pruned` weights of lowest |w|."""
     cut = pruned if isinstance(pruned, Cut) else kth_magnitude(weights, [pruned])[0]
     keys = Keys(weights)
     masks = {n: keys.zeros(-(-w.numel() // 8), torch.uint8) for n, w in weights.items()}
@@ -207,7 +210,7 @@ def prune_masks(weights: Tensors, pruned: int | Cut) -> Tensors:
 
 
 def xor_count(first: Tensors, second: Tensors) -> dict[str, int]:
-    """The number of weights per tensor that stand in exactly one of two packed masks."""
+    """Return |m_1 XOR m_2| per tensor: the weights present in exactly one of two packed masks."""
     table = Tables(first)
     counts = torch.zeros(len(first), dtype=torch.int64, device=table.device)
     pair = table.addresses(first), table.addresses(second)
@@ -218,7 +221,7 @@ def xor_count(first: Tensors, second: Tensors) -> dict[str, int]:
 def top_k_difference(
     target: Tensors, reference: Tensors, k: int | dict[str, int], among: Tensors | None = None
 ) -> Tensors:
-    """Sorted positions of the k largest |reference − target|, of all tensors or of each."""
+    """Return the sorted positions of the k largest |θ_r − θ_t|, over all tensors or in each."""
     if isinstance(k, dict):
         one = (({n: target[n]}, {n: reference[n]}, k[n], among and {n: among[n]}) for n in target)
         return {n: p for arguments in one for n, p in top_k_difference(*arguments).items()}
@@ -238,7 +241,7 @@ def top_k_difference(
 
 
 def read_at(weights: Tensors, positions: Tensors) -> Tensors:
-    """The values at flat positions."""
+    """Return the values at flat positions, by tensor."""
     values = {
         n: torch.empty(len(p), dtype=weights[n].dtype, device=p.device)
         for n, p in positions.items()
@@ -255,7 +258,7 @@ def write_at(weights: Tensors, positions: Tensors, values: Tensors) -> None:
 def swap_at(
     weights: Tensors, positions: Tensors, expected: Tensors, values: Tensors
 ) -> dict[str, int]:
-    """Write values where the weights are the expected ones; unless all are, nothing changes."""
+    """Write `values` if all weights there are `expected`, else nothing; return mismatches by tensor."""
     word = {2: torch.int16, 4: torch.int32}
     counts = {}
     for name, found in read_at(weights, positions).items():
@@ -277,7 +280,7 @@ def _move_at(weights: Tensors, positions: Tensors, values: Tensors, write: bool)
 
 
 def dense_edit(target: Tensors, reference: Tensors, alpha: float, out: Tensors) -> None:
-    """θ + α (θ_r − θ) for every weight into `out`, which may be `target`."""
+    """Write θ + α (θ_r − θ) for every weight into `out`, which may be `target` (Eq. 3–4, b = 1)."""
     if alpha in (0, 1):
         for name, goal in out.items():
             goal.copy_((reference if alpha else target)[name])
@@ -289,7 +292,7 @@ def dense_edit(target: Tensors, reference: Tensors, alpha: float, out: Tensors) 
 
 
 def hold_at_zero(weights: Tensors, masks: Tensors) -> None:
-    """w ← m ⊙ w in place: pruned weights become +0; only they are written."""
+    """Set w ← m ⊙ w in place: pruned weights become +0; only they are written."""
     table = Tables(weights)
     pair = table.addresses(weights), table.addresses(masks)
     device.hold[table.grid](*pair, *table.blocks, WORD=word(weights), EVEN=table.even, BLOCK=BLOCK)

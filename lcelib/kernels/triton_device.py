@@ -1,8 +1,9 @@
-"""What the Triton kernels run on the device; `triton` holds their host side.
+"""The Triton kernels as they run on the device; `triton` holds their host side.
 
-Every kernel finds its tensor and its place there in a table, so that one launch
-serves all tensors. KIND is 0 for float32, 1 for bfloat16, 2 for float16; EVEN
-promises that addresses and sizes are multiples of 16.
+A program handles one block of BLOCK weights of one tensor, which it looks up in a table, so
+that one launch serves all tensors. Keys are the bits of |x| in float32 (see `selection`).
+KIND is 0 for float32, 1 for bfloat16 (its bits, see `lcelib.tensors`), 2 for float16; EVEN
+promises that addresses and sizes are multiples of 16. Excluded from mypy: Triton has no types.
 """
 
 import triton
@@ -11,7 +12,7 @@ import triton.language as tl
 
 @triton.jit
 def _place(sizes, block_tensor, block_start, EVEN: tl.constexpr, BLOCK: tl.constexpr):
-    """This program's tensor, the flat positions in it, and which of them exist."""
+    """Return this program's tensor, its flat positions there, and which of them exist."""
     tensor = tl.load(block_tensor + tl.program_id(0))
     start, size = tl.load(block_start + tl.program_id(0)), tl.load(sizes + tensor)
     at = tl.multiple_of(start, BLOCK) + tl.arange(0, BLOCK)
@@ -22,7 +23,7 @@ def _place(sizes, block_tensor, block_start, EVEN: tl.constexpr, BLOCK: tl.const
 
 @triton.jit
 def _pointer(table, tensor, WORD: tl.constexpr, EVEN: tl.constexpr):
-    """Where a tensor's data start; with EVEN a multiple of 16, so that access is wide."""
+    """Return the address of a tensor's data; with EVEN a multiple of 16, for wide access."""
     pointer = tl.load(table + tensor).to(tl.pointer_type(WORD))
     if EVEN:
         pointer = tl.multiple_of(pointer, 16)
@@ -45,7 +46,7 @@ def _float(table, tensor, at, valid, KIND: tl.constexpr, EVEN: tl.constexpr):
 
 @triton.jit
 def _present(table, tensor, at, valid):
-    """1 where the packed mask has the weight."""
+    """Return 1 where the packed mask has the weight, else 0."""
     byte = tl.load(_pointer(table, tensor, tl.uint8, False) + at // 8, mask=valid, other=0)
     return (byte.to(tl.int32) >> (7 - at % 8).to(tl.int32)) & 1
 
@@ -55,7 +56,7 @@ def _keys(
     first, second, among, bad, tensor, at, valid,
     KIND: tl.constexpr, PAIR: tl.constexpr, AMONG: tl.constexpr, EVEN: tl.constexpr,
 ):  # fmt: skip
-    """Keys of |first| or |second − first|, and the number of NaN and Inf added to `bad`."""
+    """Return the keys of |first| or |second − first|; add the number of NaN and Inf to `bad`."""
     value = _float(first, tensor, at, valid, KIND, EVEN)
     if PAIR:
         value = _float(second, tensor, at, valid, KIND, EVEN) - value
@@ -72,6 +73,10 @@ def sample(
     first, second, among, bad, tensors, places, total, out,
     KIND: tl.constexpr, PAIR: tl.constexpr, AMONG: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """keys[i] = |w[tensors[i], places[i]]| for sampled weights i < total.
+
+    One program computes BLOCK keys, of any tensors, and stores them in `out`.
+    """
     here = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = here < total
     tensor = tl.load(tensors + here, mask=valid, other=0)
@@ -86,6 +91,11 @@ def scan(
     lows, highs, number, below, inside, values, most,
     KIND: tl.constexpr, PAIR: tl.constexpr, AMONG: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """below[i] = #{key < lows[i]}, inside[i] = #{lows[i] ≤ key ≤ highs[i]}.
+
+    Where lows[i] < highs[i], the keys inside go to values[i, :most], in any order: each
+    program draws a ticket, its first place there, from the atomic counter inside[i].
+    """
     tensor, at, valid = _place(sizes, block_tensor, block_start, EVEN, BLOCK)
     key = _keys(first, second, among, bad, tensor, at, valid, KIND, PAIR, AMONG, EVEN)
     for i in range(number):
@@ -104,6 +114,11 @@ def collect(
     low, counter, tickets, counts, positions, values, most,
     KIND: tl.constexpr, PAIR: tl.constexpr, AMONG: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """positions, values = every key ≥ low with its position over all tensors.
+
+    A program's ticket, from the atomic `counter`, is where its keys start; `tickets` and
+    `counts` per block let the host put the blocks in order.
+    """
     tensor, at, valid = _place(sizes, block_tensor, block_start, EVEN, BLOCK)
     key = _keys(first, second, among, bad, tensor, at, valid, KIND, PAIR, AMONG, EVEN)
     here = (valid & (key >= low)).to(tl.int32)
@@ -122,6 +137,7 @@ def equal(
     first, bad, sizes, block_tensor, block_start, bound, counts,
     KIND: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """counts[block] = #{key = bound}, so that ties can be numbered in order."""
     tensor, at, valid = _place(sizes, block_tensor, block_start, EVEN, BLOCK)
     key = _keys(first, first, first, bad, tensor, at, valid, KIND, False, False, EVEN)
     tl.store(counts + tl.program_id(0), tl.sum((valid & (key == bound)).to(tl.int64)))
@@ -132,6 +148,11 @@ def pack(
     first, bad, sizes, block_tensor, block_start, bound, before, ties, masks,
     KIND: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """Mask m = [key > bound, or key = bound and it is not among the first `ties`], packed.
+
+    `before` holds the number of equal keys in the blocks before. Eight neighbouring flags
+    make one byte, the first in its highest bit.
+    """
     tensor, at, valid = _place(sizes, block_tensor, block_start, EVEN, BLOCK)
     key = _keys(first, first, first, bad, tensor, at, valid, KIND, False, False, EVEN)
     equal = (valid & (key == bound)).to(tl.int32)
@@ -149,6 +170,7 @@ def xor(
     first, second, sizes, block_tensor, block_start, counts,
     EVEN: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """counts[tensor] += popcount(m_1 XOR m_2) (Eq. 1), byte by byte."""
     tensor, at, valid = _place(sizes, block_tensor, block_start, EVEN, BLOCK)
     a = tl.load(_pointer(first, tensor, tl.uint8, EVEN) + at, mask=valid, other=0)
     b = tl.load(_pointer(second, tensor, tl.uint8, EVEN) + at, mask=valid, other=0)
@@ -163,6 +185,10 @@ def move(
     weights, positions, values, sizes, block_tensor, block_start,
     WORD: tl.constexpr, WRITE: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """values[i] = w[positions[i]], or, with WRITE, w[positions[i]] = values[i].
+
+    Words are copied as they are, without regard to their dtype.
+    """
     tensor, at, valid = _place(sizes, block_tensor, block_start, EVEN, BLOCK)
     where = _pointer(positions, tensor, tl.int64, EVEN) + at
     weight = _pointer(weights, tensor, WORD, EVEN)
@@ -179,6 +205,10 @@ def dense(
     target, reference, out, sizes, block_tensor, block_start, alpha,
     KIND: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """Edit: out = θ + α (θ_r − θ) (Eq. 3–4 with b = 1), in float32, rounded once to the dtype.
+
+    Rounding to bfloat16, to the nearest with ties to even, is that of `tensors.narrow`.
+    """
     tensor, at, valid = _place(sizes, block_tensor, block_start, EVEN, BLOCK)
     value = _float(target, tensor, at, valid, KIND, EVEN)
     step = _float(reference, tensor, at, valid, KIND, EVEN) - value
@@ -199,6 +229,7 @@ def hold(
     weights, masks, sizes, block_tensor, block_start,
     WORD: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """Hold: w = m ⊙ w. +0 is written where the packed mask has no weight, nothing elsewhere."""
     tensor, at, valid = _place(sizes, block_tensor, block_start, EVEN, BLOCK)
     pruned = valid & (_present(masks, tensor, at, valid) == 0)
     tl.store(_pointer(weights, tensor, WORD, EVEN) + at, tl.zeros((BLOCK,), WORD), mask=pruned)

@@ -1,4 +1,4 @@
-"""Measures of bias and of language modelling, and one pass that takes them together."""
+"""Measures of bias and of language modelling, and a suite that computes them in one pass."""
 
 from lcelib.measures.crows import CrowsPairs
 from lcelib.measures.perplexity import Perplexity

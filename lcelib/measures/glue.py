@@ -1,28 +1,35 @@
-"""MNLI and STS-B (Wang et al. 2019) after an edit: what a fine-tuned task loses (paper Table 2)."""
+"""MNLI and STS-B (Wang et al. 2019) fine-tuned after an edit, to see what it costs (paper Table 2)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
+from lcelib.batches import Batch, EncodedText
 from lcelib.errors import LceError
 from lcelib.extras import require
 from lcelib.measures import Score
-from lcelib.models import LanguageModel, causal, pad, pad_id, start_id
-from lcelib.training import EncodedText, Recipe, fine_tune
+from lcelib.models import LanguageModel, base_model, embedding, is_causal, pad, pad_id, start_id
+from lcelib.training import Recipe, fine_tune
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 HUB = "nyu-mll/glue"
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task on pairs of sentences: the fields, the number of outputs, and the splits to score."""
+    """A task on sentence pairs: its fields, number of outputs, and splits to score."""
 
     name: str
     fields: tuple[str, str]
-    outputs: int  # 1: a number
+    outputs: int  # classes; 1: a regression
     splits: tuple[str, ...]
 
 
@@ -34,8 +41,10 @@ TASKS = {
 }
 
 
-def read(task: Task, split: str, folder: str | Path | None = None, limit: int | None = None):
-    """Rows of one split: from the hub, or from `folder` with SPLIT.jsonl or SPLIT.parquet."""
+def read(
+    task: Task, split: str, folder: str | Path | None = None, limit: int | None = None
+) -> "Dataset":
+    """Read the rows of one split, from the hub or from SPLIT.jsonl or SPLIT.parquet in `folder`."""
     require("GLUE", "datasets")
     import datasets
 
@@ -49,24 +58,26 @@ def read(task: Task, split: str, folder: str | Path | None = None, limit: int | 
         rows = data.select_columns([*task.fields, "label"])
     except (OSError, ValueError, RuntimeError, StopIteration) as error:
         what = f"GLUE {task.name} {split}"
-        remedy = f"Is the network there? Or give a folder with {split}.jsonl of the hub's columns."
+        remedy = f"Check the network, or give a folder with {split}.jsonl in the hub's columns."
         raise LceError(what, f"cannot be read ({error})", remedy) from error
     return rows if limit is None else rows.select(range(min(limit, len(rows))))
 
 
-class Pairs:
-    """Collator: two sentences in one sequence with their label."""
+class PairCollator:
+    """Collator that puts two sentences into one sequence, with their label."""
 
-    def __init__(self, tokenizer, task: Task, rows):
-        self.fill, self.task = pad_id(tokenizer), task
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, task: Task, rows: "Dataset") -> None:
+        self.fill = pad_id(tokenizer)
         pairs = [[str(row[f]) for f in task.fields] for row in rows]
         self.labels = torch.tensor(
             [row["label"] for row in rows],
             dtype=torch.float32 if task.outputs == 1 else torch.long,
         )
-        self.ids, self.types = map(list, zip(*(_ids(tokenizer, *p) for p in pairs), strict=True))
+        encoded = [_encode_pair(tokenizer, *pair) for pair in pairs]
+        self.ids, self.types = [ids for ids, _ in encoded], [types for _, types in encoded]
 
-    def __call__(self, indices, rng=None) -> dict[str, Tensor]:
+    def __call__(self, indices: Sequence[int], rng: torch.Generator | None = None) -> Batch:
+        """Return the labels and the encoder's inputs; nothing is drawn from `rng`."""
         ids, attention = pad([self.ids[i] for i in indices], self.fill)
         inputs = {"input_ids": ids, "attention_mask": attention}
         if self.types[0]:
@@ -74,46 +85,49 @@ class Pairs:
         return {"labels": self.labels[list(indices)]} | inputs
 
 
-def _ids(tokenizer, first: str, second: str) -> tuple[list[int], list[int]]:
-    """A pair as the model's kind knows it, and which sentence each token belongs to.
+def _encode_pair(
+    tokenizer: PreTrainedTokenizerBase, first: str, second: str
+) -> tuple[list[int], list[int]]:
+    """Return the token ids of a pair, and the token types, [] for models without them.
 
-    The second list is empty where the model is not told. A causal model reads the pair
-    between start tokens.
+    A causal model reads the two sentences between start tokens.
     """
-    if not causal(tokenizer):
+    if not is_causal(tokenizer):
         longest = min(tokenizer.model_max_length, 128)
-        found = tokenizer(first, second, truncation=True, max_length=longest)
-        return found["input_ids"], found.get("token_type_ids", [])
+        encoding: Any = tokenizer(first, second, truncation=True, max_length=longest)
+        return encoding["input_ids"], encoding.get("token_type_ids", [])
     both = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (first, second)]
     mark = start_id(tokenizer)
     return [mark, *both[0][:62], mark, *both[1][:62], mark], []
 
 
 class Classifier(nn.Module):
-    """The encoder with one linear layer on its first hidden state, or a causal model's last.
+    """The encoder with one linear layer on its first hidden state, or on a causal model's last.
 
-    Fine-tuned as a whole. Calling it gives the loss; a number is fitted by its square.
+    It is fine-tuned as a whole; calling it returns the loss.
     """
 
-    def __init__(self, lm: LanguageModel, task: Task):
+    def __init__(self, lm: LanguageModel, task: Task) -> None:
         super().__init__()
-        self.encoder, self.last = lm.model.base_model, causal(lm.tokenizer)
-        self.head = nn.Linear(lm.model.get_input_embeddings().embedding_dim, task.outputs)
+        self.encoder, self.last = base_model(lm.model), is_causal(lm.tokenizer)
+        self.head = nn.Linear(embedding(lm.model).embedding_dim, task.outputs)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
-    def answers(self, **inputs: Tensor) -> Tensor:
-        """Outputs of shape (pairs, outputs)."""
+    def predict(self, **inputs: Tensor) -> Tensor:
+        """Return the outputs, shape (pairs, outputs)."""
         hidden = self.encoder(**inputs).last_hidden_state
         end = inputs["attention_mask"].sum(1) - 1
-        place = end if self.last else torch.zeros_like(end)
-        return self.head(hidden[torch.arange(len(end), device=end.device), place])
+        position = end if self.last else torch.zeros_like(end)
+        outputs: Tensor = self.head(hidden[torch.arange(len(end), device=end.device), position])
+        return outputs
 
     def forward(self, labels: Tensor, **inputs: Tensor) -> Tensor:
-        found = self.answers(**inputs)
+        """Return the cross-entropy of classes, or the squared error of a number."""
+        outputs = self.predict(**inputs)
         if labels.dtype == torch.long:
-            return nn.functional.cross_entropy(found, labels)
-        return nn.functional.mse_loss(found[:, 0], labels)
+            return nn.functional.cross_entropy(outputs, labels)
+        return nn.functional.mse_loss(outputs[:, 0], labels)
 
 
 def evaluate(
@@ -124,45 +138,48 @@ def evaluate(
     folder: str | Path | None = None,
     limit: int | None = None,
 ) -> list[Score]:
-    """Fine-tune a copy's encoder on a task and score its validation splits.
+    """Fine-tune a model's encoder on a task and score the validation splits.
 
-    The model is trained in place: give a copy where it is needed again. `limit` takes
+    The model is trained in place: pass a copy if you need it again. `limit` takes
     the first rows of every split; 0 steps are three epochs. The value depends on the
-    seed: compare models that were fine-tuned with the same one.
+    seed: compare only models fine-tuned with the same one. Raises LceError for an unknown
+    task or unreadable data.
     """
     if task not in TASKS:
         raise LceError(f"GLUE task {task!r}", "is unknown", f"Known: {', '.join(TASKS)}.")
-    known = TASKS[task]
-    train = Pairs(lm.tokenizer, known, read(known, "train", folder, limit))
+    settings = TASKS[task]
+    train, *validation = (
+        PairCollator(lm.tokenizer, settings, read(settings, split, folder, limit))
+        for split in ("train", *settings.splits)
+    )
     if not recipe.steps:  # three epochs
         recipe = replace(recipe, steps=3 * -(-len(train.ids) // recipe.batch_size))
-    splits = {s: Pairs(lm.tokenizer, known, read(known, s, folder, limit)) for s in known.splits}
     torch.manual_seed(seed)
-    model = Classifier(lm, known)
+    model = Classifier(lm, settings)
     text = EncodedText(train.ids, [])
     fine_tune(model, lm.tokenizer, text, recipe, seed, collate=train, loss=model)
-    return [score for split, data in splits.items() for score in _score(model, known, split, data)]
+    splits = zip(settings.splits, validation, strict=True)
+    return [score for split, data in splits for score in _score(model, settings, split, data)]
 
 
 @torch.inference_mode()
-def _score(model: Classifier, task: Task, split: str, data: Pairs) -> list[Score]:
+def _score(model: Classifier, task: Task, split: str, data: PairCollator) -> list[Score]:
     from scipy.stats import pearsonr, spearmanr
 
-    device, found = next(model.parameters()).device, []
+    device, outputs = next(model.parameters()).device, []
     for start in range(0, len(data.ids), 64):
         batch = data(range(start, min(start + 64, len(data.ids))))
         inputs = {k: v.to(device) for k, v in batch.items() if k != "labels"}
-        answers = model.answers(**inputs)
-        found.append(answers.float().cpu().numpy())
-    answers, labels = np.concatenate(found), data.labels.numpy()
+        outputs.append(model.predict(**inputs).float().cpu().numpy())
+    predicted, labels = np.concatenate(outputs), data.labels.numpy()
     if task.outputs == 1:
         values = {
-            "stsb_pearson": (pearsonr(answers[:, 0], labels).statistic, "Pearson's r × 100"),
-            "stsb_spearman": (spearmanr(answers[:, 0], labels).statistic, "Spearman's ρ × 100"),
+            "stsb_pearson": (pearsonr(predicted[:, 0], labels).statistic, "Pearson's r × 100"),
+            "stsb_spearman": (spearmanr(predicted[:, 0], labels).statistic, "Spearman's ρ × 100"),
         }
     else:
         name = "mnli_m" if split.endswith("_matched") else "mnli_mm"
-        values = {name: ((answers.argmax(1) == labels).mean(), "accuracy × 100")}
+        values = {name: (np.mean(predicted.argmax(1) == labels), "accuracy × 100")}
     return [
         Score(name, 100 * float(value), len(labels), f"{what}, {split}, fine-tuned as a whole")
         for name, (value, what) in values.items()

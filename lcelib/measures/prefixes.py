@@ -1,4 +1,4 @@
-"""Contexts of a causal model as trees: what sentences share at their beginning is computed once."""
+"""Contexts of a causal model as prefix trees, so that shared beginnings are computed once."""
 
 from collections.abc import Collection, Iterator
 
@@ -6,47 +6,47 @@ import torch
 from torch import Tensor
 
 TOKENS_PER_TREE = 128
+Node = tuple[int, ...]  # the tokens up to the node
 
 
-def trees(contexts: Collection[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
-    """The nodes of prefix trees that hold all contexts; a node is the tokens up to it.
+def build_trees(contexts: Collection[Node]) -> Iterator[list[Node]]:
+    """Yield the nodes of prefix trees that contain all contexts, every node after its parent.
 
-    Every node stands after its parent. A tree ends where it has TOKENS_PER_TREE
-    nodes; the next one then begins with the shared part again.
+    A tree ends at TOKENS_PER_TREE nodes; the next one then repeats the shared beginning.
     """
-    nodes: dict[tuple[int, ...], None] = {}
+    nodes: dict[Node, None] = {}
     for context in sorted(contexts):
-        known = len(context)
-        while known and context[:known] not in nodes:
-            known -= 1
-        if nodes and len(nodes) + len(context) - known > TOKENS_PER_TREE:
+        shared = len(context)
+        while shared and context[:shared] not in nodes:
+            shared -= 1
+        if nodes and len(nodes) + len(context) - shared > TOKENS_PER_TREE:
             yield list(nodes)
-            nodes, known = {}, 0
-        nodes.update((context[:n], None) for n in range(known + 1, len(context) + 1))
+            nodes, shared = {}, 0
+        nodes.update((context[:n], None) for n in range(shared + 1, len(context) + 1))
     if nodes:
         yield list(nodes)
 
 
-def ancestors(nodes: list[tuple[int, ...]]) -> Tensor:
-    """Whether node i looks at node j, shape (nodes, nodes): at itself and what leads to it."""
-    place = {node: i for i, node in enumerate(nodes)}
+def ancestors(nodes: list[Node]) -> Tensor:
+    """Return whether node i attends to node j, itself or an ancestor, shape (nodes, nodes)."""
+    rows = {node: i for i, node in enumerate(nodes)}
     seen = torch.eye(len(nodes), dtype=torch.bool)
     for i, node in enumerate(nodes):
         if len(node) > 1:
-            seen[i] |= seen[place[node[:-1]]]
+            seen[i] |= seen[rows[node[:-1]]]
     return seen
 
 
-def batch(group: list[list[tuple[int, ...]]], fill: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids, attention and position ids of several trees, filled up to the longest.
+def batch(trees: list[list[Node]], fill: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ids, attention and position ids of several trees, padded to the longest.
 
     The attention is additive, 0 or the lowest float32, shape (trees, 1, longest, longest).
     """
-    longest = max(map(len, group))
-    ids = torch.full((len(group), longest), fill)
+    longest = max(map(len, trees))
+    ids = torch.full((len(trees), longest), fill)
     positions = torch.zeros_like(ids)
-    seen = torch.eye(longest, dtype=torch.bool).repeat(len(group), 1, 1)
-    for row, nodes in enumerate(group):
+    seen = torch.eye(longest, dtype=torch.bool).repeat(len(trees), 1, 1)
+    for row, nodes in enumerate(trees):
         n = len(nodes)
         ids[row, :n] = torch.tensor([node[-1] for node in nodes])
         positions[row, :n] = torch.tensor([len(node) - 1 for node in nodes])

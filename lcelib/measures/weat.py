@@ -8,10 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from lcelib.errors import LceError
 from lcelib.measures.scoring import Score
-from lcelib.models import causal, hidden_states, inner, pad, pad_id, spaced, token_ids, unknown
+from lcelib.models import (
+    add_space,
+    hidden_states,
+    inner_positions,
+    is_causal,
+    pad,
+    pad_id,
+    token_ids,
+    unknown_words,
+)
 
 EXACT_PARTITIONS = 200_000
 _SETS = ("targ1", "targ2", "attr1", "attr2")
@@ -34,7 +45,10 @@ class WeatTest:
 
 
 def read(path: str | Path) -> WeatTest:
-    """Read a WEAT or SEAT file in the format of sent-bias (targ1, targ2, attr1, attr2)."""
+    """Read a WEAT or SEAT file in the format of sent-bias (targ1, targ2, attr1, attr2).
+
+    Raises LceError for another format, an empty set or a repeated word.
+    """
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         sets = [tuple(data[k]["examples"]) for k in _SETS]
@@ -47,12 +61,12 @@ def read(path: str | Path) -> WeatTest:
         twice = sorted({w for w in words if words.count(w) > 1})
         if twice:
             reason = f"{', '.join(twice[:3])} occurs twice in the targets or in the attributes"
-            raise LceError(f"WEAT file {path}", reason, "Leave each word in one set, once.")
+            raise LceError(f"WEAT file {path}", reason, "List each word once, in one set.")
     return WeatTest(Path(path).stem, *sets)
 
 
 def associations(vectors: np.ndarray, test: WeatTest) -> np.ndarray:
-    """s(w, A, B) = mean cos(w, a) − mean cos(w, b) for w in X then Y.
+    """Return s(w, A, B) = mean cos(w, a) − mean cos(w, b) for w in X then Y.
 
     `vectors` has shape (words, width) or (layers, words, width) in the order of
     `test.words`; the result has shape (|X| + |Y|,) or (layers, |X| + |Y|).
@@ -60,19 +74,21 @@ def associations(vectors: np.ndarray, test: WeatTest) -> np.ndarray:
     unit = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
     n, a = len(test.x) + len(test.y), len(test.a)
     cosines = unit[..., :n, :] @ np.swapaxes(unit[..., n:, :], -1, -2)
-    return cosines[..., :a].mean(-1) - cosines[..., a:].mean(-1)
+    s: np.ndarray = cosines[..., :a].mean(-1) - cosines[..., a:].mean(-1)
+    return s
 
 
 def effect_size(s: np.ndarray, n_x: int, ddof: int = 1) -> np.ndarray:
-    """d = (mean_X s − mean_Y s) / std_{X ∪ Y} s, over the last axis."""
-    return (s[..., :n_x].mean(-1) - s[..., n_x:].mean(-1)) / s.std(-1, ddof=ddof)
+    """Return d = (mean_X s − mean_Y s) / std_{X ∪ Y} s, over the last axis."""
+    d: np.ndarray = (s[..., :n_x].mean(-1) - s[..., n_x:].mean(-1)) / s.std(-1, ddof=ddof)
+    return d
 
 
 def p_value(s: np.ndarray, n_x: int, seed: int = 0) -> float:
-    """One-sided p: the share of partitions of X ∪ Y, sizes kept, whose Σ_X s is ≥ the observed.
+    """Return the one-sided p: the share of equal-sized partitions of X ∪ Y with Σ_X s ≥ observed.
 
-    Exact up to 200,000 partitions (WEAT-8 has 12,870), else from as many random
-    ones with the observed counted in.
+    Exact up to 200,000 partitions (WEAT-8 has 12,870), else from that many random
+    ones and the observed one.
     """
     n = len(s)
     observed = s[:n_x].sum() - 1e-12
@@ -85,49 +101,50 @@ def p_value(s: np.ndarray, n_x: int, seed: int = 0) -> float:
 
 
 class Weat:
-    """A WEAT test made ready for one tokenizer.
+    """A WEAT test prepared for one tokenizer.
 
     Every word is fed alone as "[CLS] w [SEP]", or after a causal model's start token,
-    with a leading space where that belongs to the word. Options that the paper
-    leaves open are explicit: `pooling` "pieces" (mean of the word's pieces), "first"
+    with a leading space where the vocabulary has one. The paper leaves these options
+    open: `pooling` "pieces" (mean of the word's pieces), "first"
     and "last" (one piece), "cls" (the first token, for masked models), or "all" (with
-    the special tokens; bias-bench's for SEAT); `layers` "mean"
-    (each layer's effect size, then their mean; embeddings excluded), "last", or
-    a number (0 = embedding layer); `ddof` of the standard deviation.
+    the special tokens, as bias-bench does for SEAT); `layers` "mean"
+    (mean of the layers' effect sizes; embeddings excluded), "last", or
+    a number (0 = embedding layer); `ddof` of the standard deviation. Raises LceError for
+    words outside the vocabulary.
     """
 
     def __init__(
         self,
         test: WeatTest,
-        tokenizer,
+        tokenizer: PreTrainedTokenizerBase,
         pooling: str = "pieces",
         layers: str | int = "mean",
         ddof: int = 1,
         name: str | None = None,
-    ):
+    ) -> None:
         self.test, self.layers, self.ddof, self.name = test, layers, ddof, name or test.name
-        ids = [token_ids(tokenizer, spaced(tokenizer, word)) for word in test.words]
-        if lacking := unknown(tokenizer, test.words):
-            reason = f"{len(lacking)} words are not in the vocabulary: {', '.join(lacking)}"
+        ids = [token_ids(tokenizer, add_space(tokenizer, word)) for word in test.words]
+        if missing := unknown_words(tokenizer, test.words):
+            reason = f"{len(missing)} words are not in the vocabulary: {', '.join(missing)}"
             raise LceError(f"WEAT test {test.name}", reason, "Use words that the model knows.")
         self.ids, self.attention = pad(ids, pad_id(tokenizer))
-        pools = ["pieces", "first", "last", "all"] + ([] if causal(tokenizer) else ["cls"])
+        pools = ["pieces", "first", "last", "all"] + ([] if is_causal(tokenizer) else ["cls"])
         if pooling not in pools:
-            reason = "is not one for this kind of model"
+            reason = "is not available for this kind of model"
             raise LceError(f"pooling {pooling!r}", reason, f"Use one of {', '.join(pools)}.")
         self._pool = torch.zeros(self.ids.shape)
         for row, sequence in enumerate(ids):
-            own = list(inner(tokenizer, sequence))
+            pieces = list(inner_positions(tokenizer, sequence))
             chosen = {
-                "pieces": own, "first": own[:1], "last": own[-1:], "cls": [0],
-                "all": range(len(sequence)),
+                "pieces": pieces, "first": pieces[:1], "last": pieces[-1:], "cls": [0],
+                "all": list(range(len(sequence))),
             }[pooling]  # fmt: skip
-            self._pool[row, list(chosen)] = 1 / len(chosen)
+            self._pool[row, chosen] = 1 / len(chosen)
         self.variant = f"{test.name}, pooling {pooling}, layers {layers}, ddof {ddof}"
 
     @torch.inference_mode()
-    def vectors(self, model) -> np.ndarray:
-        """Word vectors of the chosen layers, float64, shape (layers, words, width)."""
+    def vectors(self, model: nn.Module) -> np.ndarray:
+        """Return the word vectors of the chosen layers, float64, shape (layers, words, width)."""
         device = next(model.parameters()).device
         states = hidden_states(model, self.ids.to(device), self.attention.to(device)).float().cpu()
         pooled = torch.einsum("lwtd,wt->lwd", states.double(), self._pool.double()).numpy()
@@ -135,8 +152,8 @@ class Weat:
             return pooled[1:]
         return pooled[-1:] if self.layers == "last" else pooled[[int(self.layers)]]
 
-    def score(self, model) -> list[Score]:
-        """Effect size d and association difference (means over layers), and the exact p.
+    def score(self, model: nn.Module) -> list[Score]:
+        """Return effect size d and association difference, means over layers, and the p-value.
 
         The p-value tests the associations averaged over the layers.
         """

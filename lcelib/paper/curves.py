@@ -80,7 +80,7 @@ def curves(run: Run, seed: int) -> pd.DataFrame:
     settings, rows, lm = run.settings, [], load(run.settings.model)
     sparsities = enumerate((0.0, *settings.sparsities))
     paths = {(c, s): run.subnetwork(seed, c, i) for i, s in sparsities for c in settings.conditions}
-    networks = sn.Stored(paths)
+    networks = sn.SubnetworkFiles(paths)
     scratch = run.scratch(f"app-seed{seed}", [run.corpus, *run.probes, *paths.values()])
     edits, where_names = Edits(networks, settings, seed), localizations(settings).values()
     for direction, (target, _) in DIRECTIONS.items():

@@ -8,7 +8,7 @@ from lcelib.corpus.specification import read_spec
 from lcelib.data import sources
 from lcelib.errors import LceError
 from lcelib.paper.inputs import make_corpus, read_corpus
-from lcelib.run.paths import PROBES, Run
+from lcelib.run.paths import Run
 from lcelib.run.profiles import GENERATED, Profile
 
 
@@ -18,8 +18,12 @@ def check_inputs(settings: Profile) -> Corpus:
     Returns the corpus, which had to be made for that.
     """
     read_spec(settings.bias_spec)
-    named = {f: getattr(settings, f) for f in PROBES.values()}
-    files = [("texts", t) for t in settings.texts] + list(named.items())
+    if settings.measures:
+        from lcelib.measures.registry import check_names
+
+        check_names(list(settings.items))
+    named = [(name, place) for name, (place, _) in settings.items.items()]
+    files = [*(("texts", t) for t in settings.texts), *named]
     for field, place in files:
         try:
             there = place in GENERATED or Path(sources.resolve(place)).exists()
@@ -47,10 +51,10 @@ def check_inputs(settings: Profile) -> Corpus:
 def check_words(settings: Profile, tokenizer) -> None:
     """Refuse word lists that the model's vocabulary cannot write, with the words."""
     from lcelib.measures import Weat, weat
-    from lcelib.models import unknown
+    from lcelib.models import unknown_words
 
     spec = read_spec(settings.bias_spec)
-    if lacking := unknown(tokenizer, spec.words):
+    if lacking := unknown_words(tokenizer, spec.words):
         reason = f"{len(lacking)} words are not in the model's vocabulary: {', '.join(lacking)}"
         raise LceError(f"bias specification {spec.name!r}", reason, "Use words that it knows.")
     for field in ("weat", "weat_unseen", "weat_names"):

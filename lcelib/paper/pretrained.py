@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from lcelib.data.sources import described
+from lcelib.data.sources import describe
 from lcelib.paper.claims import PAPER_LANGUAGE, Claim, Judgement, verdict
 from lcelib.paper.edits import (
     MASK,
@@ -195,7 +195,7 @@ def sentences(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> list[str]:
     text = relative_perplexity(r, sweep("stereotypical", MASK, 2.0, s)).mean()
     return [
         f"Edits of the {bits:.3f} % of the weights inside the layers in which the masks of a stereotypical and an "
-        f"anti-stereotypical {described(s.model)} differ close {cells['stereotypical', 1.0]:.0f} % (α = 1) and "
+        f"anti-stereotypical {describe(s.model)} differ close {cells['stereotypical', 1.0]:.0f} % (α = 1) and "
         f"{cells['stereotypical', 2.0]:.0f} % (α = 2) of their gap on {pairs} held-out WinoBias pairs "
         f"({cells['anti', 1.0]:.0f} and {cells['anti', 2.0]:.0f} % in the other direction), as many "
         f"random weights at α = 2 {random:+.1f} %, while perplexity changes by {text:+.1f} % "

@@ -40,7 +40,7 @@ from lcelib.measures.registry import NEUTRAL
 from lcelib.patches.patch import Patch
 from lcelib.run.paths import Run
 from lcelib.run.profiles import CONDITIONS, MEAN, Profile
-from lcelib.subnetworks import Stored, Subnetwork
+from lcelib.subnetworks import Subnetwork, SubnetworkFiles
 
 SHARES = (0.00025, 0.0005, 0.001, 0.002, 0.003)  # .3 % of SmolLM2's weights are just below 3 MB
 STRENGTHS = (1.0, 2.0, 3.0, 4.0, 6.0)
@@ -97,7 +97,7 @@ def contrast(run: Run, name: str) -> tuple[Subnetwork, Subnetwork]:
     seeds = seeds_of(run.settings, name)
     found = []
     for condition in CONDITIONS[:2]:
-        models = Stored({s: run.subnetwork(s, condition, 0) for s in seeds}, kept=1)
+        models = SubnetworkFiles({s: run.subnetwork(s, condition, 0) for s in seeds}, kept=1)
         first = models[seeds[0]]
         theta = {n: value / len(seeds) for n, value in first.theta.items()}
         for seed in seeds[1:]:
@@ -132,7 +132,7 @@ def validation(run: Run, tokenizer):
 
     corpus = read_corpus(run)
     pairs = [(p.stereotypical, p.anti) for p in corpus.held_out_pairs]
-    agreement = crows.read(run.probe("agreement.csv"), "agreement")
+    agreement = crows.read(run.probe["agreement"], "agreement")
     measures = [
         CrowsPairs(pairs, tokenizer, name="held_out"),
         CrowsPairs(agreement, tokenizer, name="agreement"),

@@ -4,7 +4,7 @@ import time
 
 import pandas as pd
 
-from lcelib.paper import pretrained
+from lcelib.paper import comparison, pretrained
 from lcelib.paper.ledger import summary_lines
 from lcelib.paper.results import table
 from lcelib.run import provenance
@@ -13,12 +13,14 @@ from lcelib.run.profiles import Profile
 
 
 def closing(settings: Profile, start: float) -> str:
-    """What a run showed and where its time went, for the end of `make paper`."""
+    """Return what a run showed, how it compares with what is published, and where its time went."""
     run = Run(settings)
     lines = [f"Results: {run.folder}", "", *summary_lines(run), "", "Where the time went:"]
     if settings.grid == "pretrained":
         located = pd.read_csv(run.folder / "located.csv")
         lines[-1:-1] = [*pretrained.sentences(table(run), located, settings), ""]
+    if (run.published / "claims.json").exists():
+        lines[-1:-1] = [*comparison.lines(run), ""]
     groups: dict[str, list[dict]] = {}
     for record in provenance.jobs(run.folder):
         groups.setdefault(record["job"].split("-")[0], []).append(record)

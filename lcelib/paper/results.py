@@ -1,6 +1,7 @@
 """Reading the results table: one value per seed, and the share of a gap that an edit closes."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -17,9 +18,14 @@ class NotInTableError(LookupError):
     """The results table does not hold what was asked for."""
 
 
+def read_results(path: Path) -> pd.DataFrame:
+    """Read a results table; only empty cells are missing values."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
 def table(run: Run) -> pd.DataFrame:
     """Read the results table of a run, or the published one of its profile."""
-    return pd.read_csv(available(run), keep_default_na=False, na_values=[""])
+    return read_results(available(run))
 
 
 def full_grid(settings: Profile) -> bool:

@@ -1,15 +1,17 @@
-"""The model card of a patch, made from its file alone: what it does, what was measured, what not."""
+"""The model card of a patch, made from its file alone: what it does, what was measured, its limits."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lcelib.patches import direction as directions
 from lcelib.patches import reading
 from lcelib.patches.direction import UNKNOWN
-from lcelib.tensors import place
+from lcelib.tensors import component_or_name
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+Info = Mapping[str, Any]  # a patch's description
 CONTENT = (
     "The scores below measure gender stereotypes, with sentences that contain them. The "
     "benchmarks treat gender as binary."
@@ -17,11 +19,11 @@ CONTENT = (
 
 
 def text(path: Path) -> str:
-    """Markdown with the front matter that the hub reads; raises LceError for an unsound file."""
+    """Return Markdown with the front matter that the hub reads; raise LceError for an invalid file."""
     arrays, info = reading.read(path)
     counts = {name: len(a[0]) for name, a in arrays.items()}
     base, name = info.get("base", {}), Path(path).name.removesuffix(".lce.safetensors")
-    total, size = sum(counts.values()), reading.find(path).stat().st_size
+    total, size = sum(counts.values()), reading.resolve(path).stat().st_size
     lines = [*_front(info), f"# {name}", "", f"> {CONTENT}", ""]
     lines += [
         f"A change of {total:,} weights ({size / 1e6:.2f} MB) for {_base(base)}, "
@@ -53,24 +55,25 @@ def text(path: Path) -> str:
 
 
 def summary(path: Path) -> list[str]:
-    """Size and table of measures, for docs/patches.md."""
+    """Return size and table of measures, for docs/patches.md."""
     arrays, info = reading.read(path)
-    weights, size = sum(len(a[0]) for a in arrays.values()), reading.find(path).stat().st_size
+    weights, size = sum(len(a[0]) for a in arrays.values()), reading.resolve(path).stat().st_size
     how = info["method"]
     first = f"It changes {weights:,} weights ({size / 1e6:.2f} MB), located by {how.get('by')}; direction: {info['direction']}."
     return [first, "", *table(info.get("measures", []))]
 
 
-def components(counts: dict[str, int]) -> dict[str, int]:
-    """Listed weights by component, over all layers."""
-    found: dict[str, int] = {}
+def components(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the number of listed weights by component, over all layers."""
+    totals: dict[str, int] = {}
     for name, count in counts.items():
-        found[place(name)] = found.get(place(name), 0) + count
-    return found
+        part = component_or_name(name)
+        totals[part] = totals.get(part, 0) + count
+    return totals
 
 
-def _front(info: dict) -> list[str]:
-    """YAML for the hub's index; harmful patches carry the word in their tags."""
+def _front(info: Info) -> list[str]:
+    """Return YAML for the hub's index, with the direction as a tag."""
     base, licence = info.get("base", {}), info.get("licence", "")
     tags = ["lcelib", "model-editing"]
     if info["direction"] != directions.UNKNOWN:
@@ -84,14 +87,14 @@ def _front(info: dict) -> list[str]:
     return [*lines, "---", ""]
 
 
-def _base(base: dict) -> str:
+def _base(base: Info) -> str:
     """Return the base's name and the model it was derived from, as far as the file gives them."""
     name, origin = base.get("id") or "the model it was made of", base.get("derived_from")
     return f"{name} ({origin})" if origin else name
 
 
-def _use(name: str, base: dict) -> list[str]:
-    """The two lines that apply it, and the one that takes it back."""
+def _use(name: str, base: Info) -> list[str]:
+    """Return the code that applies the patch, and reverts it."""
     return [
         "```python",
         "import lcelib as lce",
@@ -105,8 +108,8 @@ def _use(name: str, base: dict) -> list[str]:
     ]
 
 
-def table(measures: list[dict]) -> list[str]:
-    """Before and after with n; the change with 1.96 standard errors over items, where it has items."""
+def table(measures: list[dict[str, Any]]) -> list[str]:
+    """Return a table of measures before and after, with n and the change ± 1.96 standard errors."""
     if not measures:
         return ["Nothing was measured."]
     lines = [
@@ -129,10 +132,12 @@ def table(measures: list[dict]) -> list[str]:
     return lines
 
 
-def _limits(info: dict) -> list[str]:
-    """What its measures say that it does not do, and what its author adds."""
+def _limits(info: Info) -> list[str]:
+    """Return what the measures show that it does not do, and the author's remarks."""
     lines = ["## What it does not do", ""]
-    still, worse, other = [], [], []
+    still: list[str] = []
+    worse: list[str] = []
+    other: list[str] = []
     for m in info.get("measures", []):
         if m.get("change_se") is None:
             continue
@@ -159,24 +164,23 @@ def _limits(info: dict) -> list[str]:
     return lines if len(lines) > 2 else []
 
 
-def lines(info: Mapping, counts: Mapping[str, int]) -> list[str]:
-    """A patch's description for people: base, method, direction, measures, components."""
-
+def lines(info: Info, counts: Mapping[str, int]) -> list[str]:
+    """Return a description for the terminal: base, method, direction, measures, components."""
     base, method = info.get("base", {}), info.get("method", {})
-    found = [f"direction   {info.get('direction', UNKNOWN)} (α = {info.get('alpha', 1):g})"]
+    shown = [f"direction   {info.get('direction', UNKNOWN)} (α = {info.get('alpha', 1):g})"]
     named = " ".join(base[k] for k in ("id", "revision") if base.get(k))
     named += f" ({base['derived_from']})" if base.get("derived_from") else ""
-    found.append(
+    shown.append(
         f"base        {named or 'unnamed'}, architecture {base.get('architecture', '–')[:12]}"
     )
-    found.append(
+    shown.append(
         "method      " + ", ".join(f"{k} {v}" for k, v in method.items() if v not in (None, []))
     )
-    found += [
+    shown += [
         f"{key:12}{info[key]}" for key in ("bias", "limits", "licence", "citation") if key in info
     ]
     for m in info.get("measures", []):
         change = f"{m['before']:.4g} → {m['after']:.4g}"
-        found.append(f"measured    {m['measure']}: {change}, n = {m['n']} ({m['variant']})")
-    found += [f"weights     {part}: {n:,}" for part, n in components(counts).items()]
-    return [*found, f"weights     all: {sum(counts.values()):,} in {len(counts)} tensors"]
+        shown.append(f"measured    {m['measure']}: {change}, n = {m['n']} ({m['variant']})")
+    shown += [f"weights     {part}: {n:,}" for part, n in components(counts).items()]
+    return [*shown, f"weights     all: {sum(counts.values()):,} in {len(counts)} tensors"]

@@ -1,6 +1,7 @@
-"""The direction of a patch, away from or towards a stereotype, and the guard that rejects harm."""
+"""The direction of a patch, away from or towards a stereotype, and the guard against harm."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from lcelib.errors import HarmfulError, LceError
 
@@ -8,22 +9,25 @@ AWAY, TOWARDS, UNKNOWN = "away from stereotype", "towards stereotype", "unknown"
 DIRECTIONS = (AWAY, TOWARDS, UNKNOWN)
 
 
-def votes(info: Mapping) -> int:
-    """Count the measures that moved away from their neutral value, minus those that moved towards it.
+def votes(info: Mapping[str, Any]) -> int:
+    """Return the number of measures that moved away from neutral minus those that moved towards it.
 
-    A change within 1.96 of its standard errors, where they are given, does not count.
+    A change within 1.96 of its standard errors, if they are given, does not count.
     """
-    found = 0
+    total = 0
     for m in info.get("measures", []):
         noise = 1.96 * (m.get("change_se") or 0.0)
         if m.get("neutral") is not None and abs(m["after"] - m["before"]) > noise:
             before, after = (abs(m[when] - m["neutral"]) for when in ("before", "after"))
-            found += (after > before) - (after < before)
-    return found
+            total += (after > before) - (after < before)
+    return total
 
 
-def check_direction(info: dict) -> None:
-    """Refuse a direction that is none, and one that the patch's own measures contradict."""
+def check_direction(info: dict[str, Any]) -> None:
+    """Reject an unknown direction, and one that the patch's own measures contradict.
+
+    Sets the direction "unknown" if there is none. Raises LceError.
+    """
     direction = info.setdefault("direction", UNKNOWN)
     if direction not in DIRECTIONS:
         raise LceError(f"direction {direction!r}", "is unknown", f"Use {' or '.join(DIRECTIONS)}.")
@@ -32,10 +36,11 @@ def check_direction(info: dict) -> None:
         raise LceError("direction", reason, f"Label it {TOWARDS!r}.")
 
 
-def refuse_harm(info: Mapping, alpha: float) -> None:
-    """Refuse a strength at which the patch raises stereotype scores; its sign turns the direction.
+def check_harm(info: Mapping[str, Any], alpha: float) -> None:
+    """Raise HarmfulError for a strength at which the patch raises stereotype scores.
 
-    The patch's own measures override its label where they rise, and replace it where it is unknown.
+    A strength of the other sign reverses the direction. The patch's own measures override its
+    label if scores rise, and replace an unknown one.
     """
     meant, moved = info.get("alpha", 1.0), votes(info)
     direction = TOWARDS if moved > 0 else info.get("direction", UNKNOWN)

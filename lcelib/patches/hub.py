@@ -1,7 +1,7 @@
-"""Patches on the Hugging Face hub: pushed with a card made from the file, pulled and checked.
+"""Push patches to the Hugging Face hub with their card; pull and check them.
 
 A repository holds NAME.lce.safetensors and README.md, the card. HF_ENDPOINT names another
-hub that speaks the same protocol; a local folder serves in place of a repository.
+hub with the same protocol; a local folder may take the place of a repository.
 """
 
 import shutil
@@ -20,16 +20,17 @@ SUFFIX = ".lce.safetensors"
 def push(
     path: Path, repository: str, private: bool = False, towards_stereotype: bool = False
 ) -> str:
-    """Publish a patch with its card, both in one commit; where it can be seen.
+    """Publish a patch with its card in one commit; return its address.
 
-    The repository is made where there is none; an existing folder of that name is written to
-    instead. A patch that raises stereotype scores must be asked for. Raises LceError for
-    an unsound file, and for what the hub refuses.
+    Creates the repository if it does not exist; if a folder of that name exists, writes there
+    instead. Raises CorruptFileError for an invalid file, UnreachableError for an error of the
+    hub, and HarmfulError for a patch that raises stereotype scores, without
+    `towards_stereotype`.
     """
     info = reading.read(path)[1]
     if not towards_stereotype:
-        directions.refuse_harm(info, info.get("alpha", 1.0))
-    file, text = reading.find(path), card.text(path).encode()
+        directions.check_harm(info, info.get("alpha", 1.0))
+    file, text = reading.resolve(path), card.text(path).encode()
     if Path(repository).is_dir():
         for name, content in ((file.name, file.read_bytes()), ("README.md", text)):
             with atomic(Path(repository) / name) as temporary:
@@ -37,7 +38,7 @@ def push(
         return str(Path(repository) / file.name)
     from huggingface_hub import CommitOperationAdd, HfApi
 
-    with asked(repository):
+    with hub_errors(repository):
         api = HfApi(library_name="lcelib")
         api.create_repo(repository, private=private, exist_ok=True)
         files = ((file.name, file.read_bytes()), ("README.md", text))
@@ -52,10 +53,11 @@ def push(
 def pull(repository: str, output: Path, name: str = "", revision: str | None = None) -> Path:
     """Fetch a patch, check all of it, and only then write it to `output`.
 
-    `output` is a new file, or a folder. `name` chooses where a repository holds several;
-    `revision` is a branch, a tag or a commit.
+    `output` is a new file, or a folder. `name` selects one of several in the repository;
+    `revision` is a branch, a tag or a commit. Raises CorruptFileError for an invalid file,
+    UnreachableError for an error of the hub, LceError for an existing file or an unclear name.
     """
-    with asked(repository):
+    with hub_errors(repository):
         names = [n for n in _names(repository, revision) if n.endswith(SUFFIX)]
         fitting = [n for n in names if name in ("", n, n.removesuffix(SUFFIX))]
         if len(fitting) != 1:
@@ -64,10 +66,10 @@ def pull(repository: str, output: Path, name: str = "", revision: str | None = N
         goal = output / fitting[0] if output.is_dir() else output
         if goal.exists():
             raise LceError(f"{goal}", "exists already", "Give a new name, or remove it.")
-        found = _fetch(repository, fitting[0], revision)
-    reading.read(found)
+        fetched = _fetch(repository, fitting[0], revision)
+    reading.read(fetched)
     with atomic(goal) as temporary:
-        shutil.copyfile(found, temporary)
+        shutil.copyfile(fetched, temporary)
     return goal
 
 
@@ -88,23 +90,23 @@ def _fetch(repository: str, name: str, revision: str | None) -> Path:
 
 
 @contextmanager
-def asked(repository: str) -> Iterator[None]:
-    """Turn what the hub answers into an error of three lines."""
+def hub_errors(repository: str) -> Iterator[None]:
+    """Map errors of the hub to UnreachableError, and full disks to ResourceError."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
     login = "A name is OWNER/NAME; to log in: hf auth login."
-    network = "Is the network there? A folder serves in place of the hub."
+    network = "Check the network. A folder can take the place of the hub."
     try:
         yield
-    except (HFValidationError, *HfHubHTTPError.__bases__, OSError) as error:
-        if (known := as_resource_error(error, repository)) is not None:
-            raise known from error
-        refused = (HFValidationError, HfHubHTTPError, LocalTokenNotFoundError)
-        remedy = login if isinstance(error, refused) else network
+    except (HFValidationError, *HfHubHTTPError.__bases__, OSError) as error:  # type: ignore[misc] # computed
+        if (full := as_resource_error(error, repository)) is not None:
+            raise full from error
+        rejected = (HFValidationError, HfHubHTTPError, LocalTokenNotFoundError)
+        remedy = login if isinstance(error, rejected) else network
         raise UnreachableError(f"repository {repository!r}", first_line(error), remedy) from error
 
 
 def first_line(error: Exception) -> str:
-    """What an exception says, in one line."""
+    """Return the first line of an exception's message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

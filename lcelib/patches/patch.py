@@ -1,9 +1,10 @@
-"""A patch: the whole difference that an edit makes, applied and taken back bit for bit."""
+"""A patch: all changes that an edit makes to a model, applied and reverted bit for bit."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,14 +16,19 @@ from lcelib.models import prunable
 from lcelib.patches import algebra, reading
 from lcelib.patches import base as base_model
 from lcelib.patches import format as patchfile
-from lcelib.patches.algebra import Change
-from lcelib.patches.direction import check_direction, refuse_harm
-from lcelib.tensors import bits, component, dtype_of, like
+from lcelib.patches.algebra import Changes
+from lcelib.patches.direction import check_direction, check_harm
+from lcelib.tensors import all_finite, bits, component, dtype_name, to_array, to_tensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Views = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Report:
-    """What an application did: weights listed in the patch, changed, and changed elsewhere."""
+    """The effect of applying a patch: numbers of weights listed, changed, and changed elsewhere."""
 
     listed: int
     changed: int
@@ -38,58 +44,54 @@ class Patch:
     model appear once, under the parameter's own name.
     """
 
-    changes: dict[str, Change]
+    changes: Changes
     alpha: float = 1.0
-    info: dict[str, object] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
-        """The number of listed weights."""
+        """Return the number of listed weights."""
         return sum(len(c.index) for c in self.changes.values())
 
     def scale(self, alpha: float) -> "Patch":
-        """The same patch at another strength."""
+        """Return the same patch at another strength."""
         return replace(self, alpha=alpha)
 
-    def _views(self, model: nn.Module) -> dict[str, torch.Tensor]:
+    def _views(self, model: nn.Module) -> Views:
+        """Return flat views of the changed tensors; raise MismatchError unless all of them fit."""
         parameters = dict(model.named_parameters())
-        missing = sorted(set(self.changes) - set(parameters))
-        if missing:
-            reason = f"has no tensor {missing[0]} ({len(missing)} missing)"
-            raise MismatchError("model", reason, "Use the model that the patch was made for.")
-        views = {name: parameters[name].detach().view(-1) for name in self.changes}
-        for name, change in self.changes.items():
-            if len(change.index) and change.index[-1] >= views[name].numel():
-                reason = f"{name} has {views[name].numel()} weights, the patch needs more"
-                raise MismatchError("model", reason, "Use the model that the patch was made for.")
-            if views[name].dtype != (own := like(change.old, views[name]).dtype):
-                reason = f"{name} is {views[name].dtype}, the patch {own}"
-                raise MismatchError("model", reason, "Load the model in the patch's dtype.")
-        return views
+        kinds = {n: (p.numel(), dtype_name(p)) for n, p in parameters.items()}
+        algebra.check_fit("model", kinds, self.changes)
+        return {name: parameters[name].detach().view(-1) for name in self.changes}
 
-    def _positions(self, views: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {n: torch.from_numpy(c.index).to(views[n].device) for n, c in self.changes.items()}
+    def _positions(self, views: Views) -> Views:
+        return {n: to_tensor(c.index, views[n].device) for n, c in self.changes.items()}
 
-    def _values(self, views: dict[str, torch.Tensor], alpha: float) -> dict[str, torch.Tensor]:
-        return {n: like(c.at(alpha), views[n]) for n, c in self.changes.items()}
+    def _values(self, views: Views, alpha: float) -> Views:
+        return {n: to_tensor(c.at(alpha), views[n].device) for n, c in self.changes.items()}
 
-    def _refuse(self, wrong: dict[str, int], verb: str) -> None:
-        for name in (n for n in self.changes if wrong.get(n)):
-            reason = f"cannot be {verb}: {wrong[name]} weights of {name} are not what it expects"
+    def _read(self, views: Views) -> dict[str, np.ndarray[Any, Any]]:
+        """Return a model's values at the listed positions, on the host."""
+        values = kernels.read_at(views, self._positions(views))
+        return {name: to_array(value) for name, value in values.items()}
+
+    def _reject(self, mismatches: dict[str, int], verb: str) -> None:
+        for name in (n for n in self.changes if mismatches.get(n)):
+            reason = (
+                f"cannot be {verb}: {mismatches[name]} weights of {name} are not what it expects"
+            )
             raise MismatchError("patch", reason, "Is this the right model, in the right state?")
 
-    def _check(self, model: nn.Module, alpha: float, verb: str) -> None:
-        """Refuse unless the model's listed weights are those of this patch at `alpha`."""
-        views = self._views(model)
-        found = kernels.read_at(views, self._positions(views))
-        pairs = {n: (bits(found[n]), c.at(alpha)) for n, c in self.changes.items()}
-        self._refuse({n: int((a != b.view(a.dtype)).sum()) for n, (a, b) in pairs.items()}, verb)
+    def _check(self, model: nn.Module, verb: str) -> None:
+        """Raise MismatchError unless the model's listed weights are the old ones."""
+        found = self._read(self._views(model))
+        self._reject(algebra.count_mismatches(found, self.changes, 0), verb)
 
     def _swap(self, model: nn.Module, before: float, after: float, verb: str) -> None:
-        """Bring the listed weights from one strength to another; refused unless they are at the first."""
+        """Move the listed weights from one strength to another, if all are at the first."""
         views = self._views(model)
         values = (self._values(views, alpha) for alpha in (before, after))
-        self._refuse(kernels.swap_at(views, self._positions(views), *values), verb)
+        self._reject(kernels.swap_at(views, self._positions(views), *values), verb)
 
     def _put(self, model: nn.Module, alpha: float) -> None:
         """Set the listed weights to their values at `alpha`, in place."""
@@ -97,21 +99,22 @@ class Patch:
         kernels.write_at(views, self._positions(views), self._values(views, alpha))
 
     def apply(self, model: nn.Module, towards_stereotype: bool = False) -> None:
-        """Apply in place. Raises LceError, with the model untouched, unless all old values match.
+        """Apply the patch in place.
 
-        A patch whose file says that it raises stereotype scores must be asked for.
+        Raises MismatchError, with the model untouched, unless all old values match, and
+        HarmfulError for a patch that raises stereotype scores, without `towards_stereotype`.
         """
         if not towards_stereotype:
-            refuse_harm(self.info, self.alpha)
+            check_harm(self.info, self.alpha)
         self._swap(model, 0, self.alpha, "applied")
 
     def revert(self, model: nn.Module) -> None:
-        """Take the patch back in place, bit for bit; refused unless it is applied."""
+        """Revert the patch in place, bit for bit; raise MismatchError unless it is applied."""
         self._swap(model, self.alpha, 0, "reverted")
 
     def sweep(self, model: nn.Module, alphas: Iterable[float]) -> Iterator[float]:
-        """Set the model to each strength in turn; after the last, or an error, it is as before."""
-        self._check(model, 0, "applied")
+        """Set the model to each strength in turn; revert after the last one, or an error."""
+        self._check(model, "applied")
         try:
             for alpha in alphas:
                 self._put(model, alpha)
@@ -121,71 +124,58 @@ class Patch:
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[nn.Module]:
-        """The model with the patch inside the `with` block, and exactly as before after it."""
-        self.apply(model, towards_stereotype=True)  # to be looked at, and taken back
+        """Apply the patch for the duration of a `with` block, then revert it."""
+        self.apply(model, towards_stereotype=True)  # for a look, until the block ends
         try:
             yield model
         finally:
             self.revert(model)
 
-    def save(self, path: Path, base: nn.Module | None = None, tokenizer=None, **about) -> None:
-        """Write a patch file; with the model it was made for, so that others are refused.
+    def save(
+        self,
+        path: Path,
+        base: nn.Module | None = None,
+        tokenizer: "PreTrainedTokenizerBase | None" = None,
+        **about: Any,
+    ) -> None:
+        """Write a patch file; with the model it was made for, so that others are rejected.
 
         `about` goes into the file's description (docs/patch_format.md): id, revision,
-        derived_from, direction, bias, measures, licence, citation. Raises LceError for values that are
-        not finite, and unless `base` has the old values.
+        derived_from, direction, bias, measures, licence, citation. Raises LceError for NaN and
+        Inf, for a direction that the measures contradict, and unless `base` has the old values.
         """
-
         names = {n: c for n, c in self.changes.items() if len(c.index)}
         info = {k: v for k, v in self.info.items() if k not in ("format", "digest")}
-        own = {k: about.pop(k) for k in ("id", "revision", "derived_from") if k in about}
+        origin = {k: about.pop(k) for k in ("id", "revision", "derived_from") if k in about}
         info |= {"alpha": self.alpha} | about
         if base is not None:
-            self._check(base, 0, "saved")
-            info["base"] = base_model.of_model(base, names, tokenizer) | own
+            self._check(base, "saved")
+            info["base"] = base_model.of_model(base, names, tokenizer) | origin
         check_direction(info)
-        with patchfile.writing(Path(path), info, values=True) as writer:
+        with patchfile.open_writer(Path(path), info, values=True) as writer:
             for name, change in names.items():
-                for values in (change.old, change.new):
-                    if not np.isfinite(like(values, torch.empty(0)).float().numpy()).all():
-                        raise LceError(
-                            f"patch {path}", f"{name} has NaN or Inf", "Use sound models."
-                        )
-                writer.add(name, dtype_of(change.old), change.index, change.old, change.new)
+                if not (all_finite(change.old) and all_finite(change.new)):
+                    raise LceError(f"patch {path}", f"{name} has NaN or Inf", "Use sound models.")
+                writer.add(name, dtype_name(change.old), change.index, change.old, change.new)
 
     @staticmethod
     def load(path: Path) -> "Patch":
-        """Read a patch file, all of it checked; at the strength that it was saved with."""
+        """Read a patch file and check all of it; its strength is that it was saved with.
 
-        arrays, info = reading.read(Path(path))
-        if any(len(a) != 3 for a in arrays.values()):
-            raise LceError(
-                f"{path}", "lists positions without values", "Give a file of `lce edit`."
-            )
-        changes = {n: Change(i.astype(np.int64), old, new) for n, (i, old, new) in arrays.items()}
+        Raises LceError for a file that is missing, corrupt, or without values.
+        """
+        changes, info = reading.read_changes(Path(path))
+        changes = {n: replace(c, index=c.index.astype(np.int64)) for n, c in changes.items()}
         return Patch(changes, info.get("alpha", 1.0), info)
 
-    def verify(self, model: nn.Module, tokenizer=None) -> str:
-        """ "base" or "applied": which state the model is in, every touched tensor compared whole.
+    def verify(self, model: nn.Module, tokenizer: "PreTrainedTokenizerBase | None" = None) -> str:
+        """Return the state of a model: "base", or "applied" at this strength.
 
-        Raises LceError for any other model or state. Without a description of the base in
-        the file only the listed weights can be compared.
+        Every changed tensor is compared whole; without a description of the base in the file
+        the listed weights alone. Raises MismatchError for any other model or state.
         """
-
         views = self._views(model)
-        found = kernels.read_at(views, self._positions(views))
-        here = {n: bits(v) for n, v in found.items()}
-
-        def holds(alpha: float) -> bool:
-            wanted = {n: c.at(alpha) for n, c in self.changes.items()}
-            return all(np.array_equal(here[n], v.view(here[n].dtype)) for n, v in wanted.items())
-
-        state = "base" if holds(0.0) else "applied" if holds(self.alpha) else None
-        if state is None:
-            reason = "is neither the patch's base nor has it the patch at this strength"
-            raise MismatchError(
-                "model", reason, "Give the strength it was applied at: scale(alpha)."
-            )
+        state = algebra.state("model", self._read(views), self.changes, self.alpha)
         if "base" in self.info:
             digests = {}
             for name, change in self.changes.items():
@@ -199,39 +189,40 @@ class Patch:
         return state
 
     def settled(self) -> "Patch":
-        """Return the same change with its strength worked in: new values at α, and α = 1."""
+        """Return the same patch with its strength worked in, so that it is at α = 1."""
         return Patch(algebra.settle(self.changes, self.alpha), 1.0, self.info)
 
     def invert(self) -> "Patch":
-        """Return the patch that leads back, from the values at this strength to the old ones."""
+        """Return the patch that takes a model with this one to the base."""
         changes = algebra.invert(self.settled().changes)
-        return Patch(changes, 1.0, algebra.derived_info("inverted", self.info))
+        return Patch(changes, 1.0, algebra.derive_info("inverted", self.info))
 
     def restrict(self, keep: Callable[[int, str], bool]) -> "Patch":
-        """Return the part of it in the components for which `keep(layer, component)` holds."""
+        """Return its part in the components for which `keep(layer, component)` is true."""
         changes = {n: c for n, c in self.changes.items() if keep(*component(n))}
-        return Patch(changes, self.alpha, algebra.derived_info("restricted", self.info))
+        return Patch(changes, self.alpha, algebra.derive_info("restricted", self.info))
 
     def compose(self, other: "Patch", overlap: str = "refuse") -> "Patch":
-        """Return both in one, each at its strength, for a model that has neither.
+        """Return the union of two patches, each at its strength, for a model that has neither.
 
-        Where both list a weight, `overlap` decides: "refuse", or the new value of the
-        "first" or of the "last". Raises LceError for patches of different models and
-        for overlaps that nobody decided.
+        Where both list a weight, `overlap` decides: "refuse" raises LceError, "first" and
+        "last" take that patch's new value. Raises MismatchError for patches of different models.
         """
-        return self._with(other, f"composed, overlap: {overlap}", algebra.compose, overlap)
+        return self._combine(other, f"composed, overlap: {overlap}", algebra.compose, overlap)
 
     def diff(self, other: "Patch") -> "Patch":
         """Return the patch that takes a model with this one to a model with the other."""
-        return self._with(other, "difference", algebra.difference)
+        return self._combine(other, "difference", algebra.difference)
 
-    def _with(self, other: "Patch", how: str, operation: Callable, *options: str) -> "Patch":
+    def _combine(
+        self, other: "Patch", how: str, operation: Callable[..., Changes], *options: str
+    ) -> "Patch":
         algebra.check_same_base(self.info, other.info)
         changes = operation(self.settled().changes, other.settled().changes, *options)
-        return Patch(changes, 1.0, algebra.derived_info(how, self.info, other.info))
+        return Patch(changes, 1.0, algebra.derive_info(how, self.info, other.info))
 
     def report(self, model: nn.Module) -> Report:
-        """Apply, compare every parameter bit by bit with its state before, and revert."""
+        """Apply the patch, compare every parameter with its value before, and revert it."""
         before = {n: p.detach().clone() for n, p in model.named_parameters()}
         changed = others = 0
         with self.applied(model):

@@ -1,4 +1,4 @@
-"""A patch as an adapter of the PEFT library (SHiRA, Bhardwaj et al. 2024), for tools that take those."""
+"""Export a patch as a SHiRA adapter (Bhardwaj et al. 2024), for tools that read those of PEFT."""
 
 import math
 from pathlib import Path
@@ -11,20 +11,20 @@ from lcelib.checkpoints.writing import folder
 from lcelib.errors import LceError
 from lcelib.extras import require
 from lcelib.patches.patch import Patch
-from lcelib.tensors import like
+from lcelib.tensors import Array, to_tensor
 
 WEIGHTS = "adapter_model.safetensors"
 
 
 def export_shira(patch: Patch, output: Path) -> float:
-    """Write the folder of a SHiRA adapter; the largest |error| of a weight with it.
+    """Write the folder of a SHiRA adapter; return the largest error of a weight with it.
 
     The adapter holds new − old and adds it when the model runs, so a sum may round to
     another number than `new`: the error is max |(old + (new − old)) − new|, in the
     patch's dtype. SHiRA gives every matrix of shape m × n as many weights as a LoRA of one
-    rank r would, r (m + n): the matrices are filled up to the largest with changes of 0.
-    PEFT applies it to linear layers only. Raises LceError where PEFT is missing, for a
-    patch without its base's shapes, and for tensors that are no matrices.
+    rank r would, r (m + n): matrices with fewer changes are filled up with changes of 0.
+    PEFT applies it to linear layers only. Raises LceError if PEFT is missing, for a
+    patch without its base's shapes, and for tensors that are not matrices.
     """
     require("an adapter of PEFT", "peft")
     from peft import ShiraConfig
@@ -37,11 +37,11 @@ def export_shira(patch: Patch, output: Path) -> float:
             raise LceError("patch", reason, "Restrict it to linear layers; save it with its base.")
     changes = patch.settled().changes
     rank = max(math.ceil(len(c.index) / sum(shapes[n])) for n, c in changes.items())
-    tensors, error = {}, 0.0
+    tensors, largest = {}, 0.0
     for name, change in changes.items():
-        old, new = (like(v, torch.empty(0)) for v in (change.old, change.new))
+        old, new = to_tensor(change.old), to_tensor(change.new)
         delta = new - old
-        error = max(error, float((old + delta - new).abs().max()))
+        largest = max(largest, float((old + delta - new).abs().max()))
         index, values = fill(change.index, delta, rank * sum(shapes[name]), math.prod(shapes[name]))
         rows, columns = np.divmod(index, shapes[name][1])
         key = f"base_model.model.{name.removesuffix('.weight')}"
@@ -56,13 +56,13 @@ def export_shira(patch: Patch, output: Path) -> float:
         inference_mode=True,
     )
     with folder(output) as made:
-        config.save_pretrained(made)
+        config.save_pretrained(str(made))
         save_file(tensors, made / WEIGHTS, {"format": "pt"})
-    return error
+    return largest
 
 
-def fill(index: np.ndarray, values: torch.Tensor, count: int, size: int) -> tuple:
-    """Positions and values made `count` long with zeros at the first positions that are free."""
+def fill(index: Array, values: torch.Tensor, count: int, size: int) -> tuple[Array, torch.Tensor]:
+    """Extend positions and values to `count` with zeros at the first free positions."""
     if count > size:
         reason = f"would list {count:,} weights of a matrix of {size:,}"
         raise LceError("SHiRA", reason, "Export a patch with fewer weights.")

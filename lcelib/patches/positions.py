@@ -1,10 +1,12 @@
-"""Sorted positions in Elias and Fano's code."""
+"""Sorted positions in Elias and Fano's code (docs/patch_format.md)."""
 
 import numpy as np
 
+from lcelib.tensors import Array, Arrays
 
-def encode(index: np.ndarray) -> dict[str, np.ndarray]:
-    """Sorted positions as the sections that take fewer bytes."""
+
+def encode(index: Array) -> Arrays:
+    """Return sorted positions as sections of a file: coded, or plain if that is shorter."""
     index = np.ascontiguousarray(index, np.uint32)
     count = len(index)
     if count == 0:
@@ -18,12 +20,13 @@ def encode(index: np.ndarray) -> dict[str, np.ndarray]:
     return {"low": index.astype(np.uint8), "high": np.packbits(high, bitorder="little")}
 
 
-def decode(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """The positions from Elias and Fano's code, as uint32."""
+def decode(low: Array, high: Array) -> Array:
+    """Return the positions, uint32, from their code; raise ValueError for a corrupt one."""
     places = np.flatnonzero(np.unpackbits(high, bitorder="little"))
     if len(places) != len(low):
         raise ValueError(f"{len(places)} high parts for {len(low)} low parts")
     upper = places - np.arange(len(places))
     if len(upper) and upper[-1] >= 1 << 24:
         raise ValueError("a position beyond 2^32")
-    return (upper.astype(np.uint32) << np.uint32(8)) | low
+    index: Array = (upper.astype(np.uint32) << np.uint32(8)) | low
+    return index

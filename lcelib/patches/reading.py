@@ -7,52 +7,52 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lcelib.errors import CorruptFileError, LceError
 from lcelib.files import DATA
 from lcelib.patches import schema
-from lcelib.patches.format import FORMAT, LARGEST_HEADER, SECTIONS, ZEROS, Arrays, _blocks
+from lcelib.patches.algebra import Change, Changes
+from lcelib.patches.format import FORMAT, LARGEST_HEADER, SECTIONS, ZEROS, Sections, read_blocks
 from lcelib.patches.positions import decode
-from lcelib.tensors import DTYPES, WIDTHS
+from lcelib.tensors import DTYPES, WIDTHS, Array, all_finite
 
 SHIPPED = DATA / "patches"
-AGAIN = "Get it again, from somebody you trust."
+PLAIN: dict[str, np.dtype[Any]] = {"U8": np.dtype(np.uint8), "U32": np.dtype(np.uint32)}
+AGAIN = "Get it again, from a source that you trust."
 
 
 @dataclass(frozen=True)
 class File:
-    """A file whose digest and structure have been found sound."""
+    """A file whose digest and header are valid."""
 
     path: Path
-    data: np.ndarray  # the bytes after the header, memory-mapped
+    data: Array  # the bytes after the header, memory-mapped
     tensors: dict[str, tuple[str, int, int]]  # dtype, start, stop
-    info: dict
+    info: dict[str, Any]
 
-    def part(self, name: str) -> np.ndarray:
-        """One array, as a view of the file."""
+    def part(self, name: str) -> Array:
+        """Return one array, as a view of the file."""
         dtype, start, stop = self.tensors[name]
-        kind = {"U8": np.uint8, "U32": np.uint32}.get(dtype) or DTYPES[dtype]
+        kind = PLAIN.get(dtype) or DTYPES[dtype]
         return np.require(self.data[start:stop].view(kind), requirements="A")
 
 
-def find(path: Path) -> Path:
-    """A file's path, or that of a patch which the package brings, by its name."""
-    own = SHIPPED / f"{path}.lce.safetensors"
-    return (
-        own
-        if not Path(path).exists() and own.name == f"{path}.lce.safetensors" and own.exists()
-        else Path(path)
-    )
+def resolve(path: str | Path) -> Path:
+    """Return the path of a file, or of a shipped patch given by its name ("smollm2-gender")."""
+    shipped = SHIPPED / f"{path}.lce.safetensors"
+    is_name = shipped.name == f"{path}.lce.safetensors"
+    return shipped if is_name and not Path(path).exists() and shipped.exists() else Path(path)
 
 
-def check(path: Path) -> File:
-    """Read header and digest, and refuse whatever is not exactly as it was written.
+def check(path: str | Path) -> File:
+    """Check header and digest of a file; raise CorruptFileError if one bit differs.
 
-    Nothing is executed, and nothing allocated that the file's own size does not bound.
+    Nothing is executed, and nothing allocated that the file's size does not bound.
     """
-    path = find(path)
+    path = resolve(path)
     try:
         size = os.path.getsize(path)
         with open(path, "rb") as file:
@@ -64,14 +64,14 @@ def check(path: Path) -> File:
             about, tensors = _parse(header, size - 8 - length)
             given = about["digest"]
             digest = hashlib.sha256(start + header.replace(given.encode(), ZEROS.encode(), 1))
-            for block in _blocks(file):
+            for block in read_blocks(file):
                 digest.update(block)
         if digest.hexdigest() != given:
             raise ValueError("its content is not what was written: the digest differs")
     except FileNotFoundError as error:
-        raise LceError(f"{path}", "is not there", "Give the path of a patch.") from error
+        raise LceError(f"{path}", "does not exist", "Give the path of a patch.") from error
     except (OSError, ValueError, RecursionError) as error:
-        reason = f"is no sound file of located weights ({error})"
+        reason = f"is not a valid patch file ({error})"
         raise CorruptFileError(f"{path}", reason, AGAIN) from error
     data = (
         np.memmap(path, np.uint8, "r")[8 + length :] if size > 8 + length else np.empty(0, np.uint8)
@@ -79,29 +79,30 @@ def check(path: Path) -> File:
     return File(path, np.asarray(data), tensors, about)
 
 
-def _once(pairs: list[tuple[str, object]]) -> dict:
-    """A JSON object without repeated names."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; raise ValueError for repeated names."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
         raise ValueError("a name occurs twice in its header")
-    return found
+    return content
 
 
-def _parse(header: bytes, size: int) -> tuple[dict, dict[str, tuple[str, int, int]]]:
-    """The metadata and the tensors of a header, whose data have `size` bytes."""
-    content = json.loads(header.decode(), object_pairs_hook=_once)
+def _parse(header: bytes, size: int) -> tuple[dict[str, Any], dict[str, tuple[str, int, int]]]:
+    """Return metadata and tensors (dtype, start, stop) of a header before `size` bytes of data."""
+    content = json.loads(header.decode(), object_pairs_hook=_unique)
     metadata = content.pop("__metadata__", None) if isinstance(content, dict) else None
     text = metadata.get("lce") if isinstance(metadata, dict) else None
-    about = json.loads(text, object_pairs_hook=_once) if isinstance(text, str) else None
+    about = json.loads(text, object_pairs_hook=_unique) if isinstance(text, str) else None
     if not isinstance(about, dict) or not isinstance(about.get("digest"), str):
-        raise ValueError("it has no metadata of that kind")
+        raise ValueError("its metadata are not those of a patch")
     if about.get("format") != FORMAT or not re.fullmatch(r"[0-9a-f]{64}", about["digest"]):
         raise ValueError(f"its format is {about.get('format')!r}; this lcelib reads {FORMAT}")
-    tensors, place = {}, 0
+    tensors: dict[str, tuple[str, int, int]] = {}
+    end = 0
     for name, entry in content.items():
-        section, _, own = name.partition("/")
+        section, _, tensor = name.partition("/")
         kinds = {"index": ("U32",), "low": ("U8",), "high": ("U8",)}.get(section, tuple(DTYPES))
-        if section not in SECTIONS or not own:
+        if section not in SECTIONS or not tensor:
             raise ValueError(f"it holds {name!r}, which is no part of a patch")
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
             raise ValueError(f"{name} is not described as a tensor")
@@ -109,47 +110,59 @@ def _parse(header: bytes, size: int) -> tuple[dict, dict[str, tuple[str, int, in
             raise ValueError(f"{name} has dtype {entry['dtype']!r}")
         numbers = [*_numbers(entry["shape"], 1), *_numbers(entry["data_offsets"], 2)]
         count, start, stop = numbers
-        if start != place or stop - start != count * WIDTHS[entry["dtype"]] or stop > size:
+        if start != end or stop - start != count * WIDTHS[entry["dtype"]] or stop > size:
             raise ValueError(
                 f"{name} claims {count} values in the bytes {start} to {stop} of {size}"
             )
-        tensors[name], place = (entry["dtype"], start, stop), stop
-    if place != size:
-        raise ValueError(f"{size - place} bytes belong to no tensor")
+        tensors[name], end = (entry["dtype"], start, stop), stop
+    if end != size:
+        raise ValueError(f"{size - end} bytes belong to no tensor")
     return about, tensors
 
 
 def _numbers(value: object, length: int) -> list[int]:
-    """A list of that many numbers ≥ 0."""
-    fine = isinstance(value, list) and len(value) == length
-    if not fine or any(type(x) is not int or not 0 <= x < 1 << 63 for x in value):
-        raise ValueError(f"{value!r} where {length} numbers ≥ 0 belong")
+    """Return a list of that many integers ≥ 0; raise ValueError for anything else."""
+    if not isinstance(value, list) or len(value) != length:
+        raise ValueError(f"{value!r} is not a list of {length} numbers ≥ 0")
+    if any(type(x) is not int or not 0 <= x < 1 << 63 for x in value):
+        raise ValueError(f"{value!r} is not a list of {length} numbers ≥ 0")
     return value
 
 
-def read(path: Path) -> tuple[Arrays, dict]:
-    """The arrays of each tensor (index, or index, old, new) and the info, all checked.
+def read_changes(path: str | Path) -> tuple[Changes, dict[str, Any]]:
+    """Read a patch: its changes, memory-mapped, with positions in uint32, and its description.
 
-    Values are memory-mapped. Raises LceError for anything but sorted positions inside
-    their tensors (where the info has its shape) with as many finite values.
+    Raises LceError for a file that is missing, corrupt, or without values.
+    """
+    sections, info = read(path)
+    if any(len(arrays) != 3 for arrays in sections.values()):
+        raise LceError(f"{path}", "lists positions without values", "Give a file of `lce edit`.")
+    return {name: Change(*arrays) for name, arrays in sections.items()}, info
+
+
+def read(path: str | Path) -> tuple[Sections, dict[str, Any]]:
+    """Read the arrays of each tensor (index, or index, old, new) and the description, all checked.
+
+    Values are memory-mapped. Raises CorruptFileError unless positions are sorted and
+    inside their tensors (whose shapes the description has), and values as many and finite.
     """
     file = check(path)
-    arrays: Arrays = {}
+    arrays: Sections = {}
     try:
         base = schema.check_structure(file.info)
         shapes = {n: t["shape"] for n, t in base.get("tensors", {}).items()}
         for name in dict.fromkeys(n.partition("/")[2] for n in file.tensors):
             arrays[name] = _arrays(file, name, shapes.get(name))
         if len({len(a) for a in arrays.values()}) > 1:
-            raise ValueError("some tensors have values, others have not")
+            raise ValueError("only some of its tensors have values")
     except (ValueError, TypeError, KeyError) as error:
-        reason = f"is no sound file of located weights ({error})"
+        reason = f"is not a valid patch file ({error})"
         raise CorruptFileError(f"{path}", reason, AGAIN) from error
     return arrays, file.info
 
 
-def _arrays(file: File, name: str, shape: list[int] | None) -> tuple[np.ndarray, ...]:
-    """Positions, or positions, old and new values, of one tensor."""
+def _arrays(file: File, name: str, shape: list[int] | None) -> tuple[Array, ...]:
+    """Return positions, or positions, old and new values, of one tensor."""
     has = {section for section in SECTIONS if f"{section}/{name}" in file.tensors}
     coded, valued = has >= {"low", "high"}, has >= {"old", "new"}
     if has != ({"low", "high"} if coded else {"index"}) | ({"old", "new"} if valued else set()):
@@ -165,9 +178,6 @@ def _arrays(file: File, name: str, shape: list[int] | None) -> tuple[np.ndarray,
     old, new = (file.part(f"{section}/{name}") for section in ("old", "new"))
     if not len(index) == len(old) == len(new) or old.dtype != new.dtype:
         raise ValueError(f"{name} has {len(index)} positions, {len(old)} and {len(new)} values")
-    for values in (old, new):
-        bits = values.view(np.uint32 if values.itemsize == 4 else np.uint16)
-        exponent = {np.float32: 0x7F800000, np.float16: 0x7C00}.get(values.dtype.type, 0x7F80)
-        if ((bits & exponent) == exponent).any():
-            raise ValueError(f"{name} has values that are NaN or infinite")
+    if not (all_finite(old) and all_finite(new)):
+        raise ValueError(f"{name} has values that are NaN or infinite")
     return index, old, new

@@ -81,8 +81,9 @@ def code(*stages: str) -> str:
 def inputs(settings: Profile) -> str:
     """Return a digest of the user's own files that a run reads, so that a change runs them again."""
     digest = hashlib.sha256()
-    for field in sorted(PATHS):
-        value = getattr(settings, field)
+    values = {field: getattr(settings, field) for field in sorted(PATHS)}
+    values["measures"] = tuple(entry.partition("=")[2] for entry in settings.measures)
+    for field, value in values.items():
         for place in map(Path, value if isinstance(value, tuple) else (value,)):
             if not place.is_absolute():  # a name: files of the user have their whole path
                 continue

@@ -27,15 +27,6 @@ def _root() -> Path:
 ROOT = _root()
 CHECKOUT = (ROOT / "pyproject.toml").exists()
 PUBLISHED = ROOT / "figures"
-PROBES = {
-    "stereoset.json": "stereoset",
-    "crows.csv": "crows",
-    "agreement.csv": "agreement",
-    "weat.json": "weat",
-    "weat_unseen.json": "weat_unseen",
-    "weat_names.json": "weat_names",
-    "winobias.json": "winobias",
-}
 
 
 def results_folder() -> Path:
@@ -65,14 +56,15 @@ class Run:
         """The three training sets and their held-out tenths."""
         return self.folder / "corpus.json"
 
-    def probe(self, name: str) -> Path:
-        """A file of PROBES."""
-        return self.folder / "probes" / name
+    @property
+    def probe(self) -> dict[str, Path]:
+        """The items of each measure that the profile asks for, by its name."""
+        return {n: self.folder / "probes" / file for n, (_, file) in self.settings.items.items()}
 
     @property
     def probes(self) -> list[Path]:
         """The files of all measures that the profile asks for."""
-        return [self.probe(n) for n, field in PROBES.items() if getattr(self.settings, field)]
+        return list(self.probe.values())
 
     def subnetwork(self, seed: int, condition: str, number: int) -> Path:
         """Round 0 is the dense model, round i the i-th sparsity."""

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from lcelib.errors import LceError
@@ -22,6 +22,11 @@ PATHS = {
 }  # fmt: skip
 
 
+def _items(file: str, default: str = "") -> str:
+    """Return a field for the items of a measure; a run copies them to `file`."""
+    return field(default=default, metadata={"items": file})
+
+
 @dataclass(frozen=True)
 class Profile:
     """What to run on: model, texts, probes, seeds, sparsities, training recipe and grid.
@@ -35,6 +40,7 @@ class Profile:
     5 % of padding.
     `glue` is "hub" or a folder with mnli/ and stsb/, whose splits are files in the hub's
     columns: then Table 2 is made, with `glue_steps` of fine-tuning (0: three epochs).
+    `measures` has the items of further measures of the registry, as NAME=FILE.
     `bias_type` chooses the items of StereoSet and CrowS-Pairs.
     `max_pairs` bounds the counterfactual sentences; twice as many neutral ones
     train the neutral model. `measured_sparsity` is where the editing grid runs.
@@ -48,13 +54,14 @@ class Profile:
     pairs: str = ""
     bias_spec: str = str(DATA / "gender.toml")
     bias_type: str = "gender"
-    stereoset: str = "toybert"
-    crows: str = "toybert"
-    weat: str = str(DATA / "weat8.json")
-    weat_unseen: str = "toybert"
-    weat_names: str = ""
-    agreement: str = "toybert"
-    winobias: str = ""
+    stereoset: str = _items("stereoset.json", "toybert")
+    crows: str = _items("crows.csv", "toybert")
+    agreement: str = _items("agreement.csv", "toybert")
+    weat: str = _items("weat.json", str(DATA / "weat8.json"))
+    weat_unseen: str = _items("weat_unseen.json", "toybert")
+    weat_names: str = _items("weat_names.json")
+    winobias: str = _items("winobias.json")
+    measures: tuple[str, ...] = ()
     glue: str = ""
     glue_steps: int = 0
     seeds: tuple[int, ...] = (0, 1, 2, 3)
@@ -90,13 +97,23 @@ class Profile:
             ),
             (self.grid in GRIDS, "grid", f"choose one of {GRIDS}"),
             (0 < self.k <= 1, "k", "give a share in (0, 1]"),
+            (all("=" in entry for entry in self.measures), "measures", "write NAME=FILE"),
             (min(self.steps, self.batch_size, self.max_pairs, self.threads) > 0, "steps, …", "> 0"),
         ]
-        for fine, field, remedy in check:
+        for fine, name, remedy in check:
             if not fine:
                 raise LceError(
-                    f"profile {self.name!r}", f"{field} is not valid", remedy.capitalize() + "."
+                    f"profile {self.name!r}", f"{name} is not valid", remedy.capitalize() + "."
                 )
+
+    @property
+    def items(self) -> dict[str, tuple[str, str]]:
+        """Return, for each measure that has items, their source and the name of a run's copy."""
+        named = {f.name: f.metadata["items"] for f in fields(self) if "items" in f.metadata}
+        found = {name: (getattr(self, name), file) for name, file in named.items()}
+        further = (entry.partition("=") for entry in self.measures)
+        found |= {name: (place, f"{name}{Path(place).suffix}") for name, _, place in further}
+        return {name: entry for name, entry in found.items() if entry[0]}
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -209,6 +226,9 @@ def profile(name: str = "toy", overrides: Mapping[str, object] | None = None) ->
             raise LceError(f"override {key!r}", "is no field of a profile", f"Fields: {near}.")
         value = _convert(key, value, getattr(base, key))
         values[key] = _absolute(value) if key in PATHS else value
+    if further := values.get("measures"):
+        split = (entry.partition("=") for entry in further)
+        values["measures"] = tuple(f"{n}{equals}{_absolute(place)}" for n, equals, place in split)
     return replace(base, **values)
 
 
@@ -225,7 +245,7 @@ def _convert(key: str, value: object, like: object) -> object:
     try:
         if isinstance(like, tuple):
             items = value.split(",") if isinstance(value, str) else list(value)
-            return tuple(_convert(key, item, like[0]) for item in items)
+            return tuple(_convert(key, item, like[0] if like else "") for item in items)
         if isinstance(value, bool) or value is None:
             raise ValueError
         if isinstance(like, int):
@@ -243,7 +263,8 @@ def _convert(key: str, value: object, like: object) -> object:
         return value
     except (ValueError, TypeError):
         kinds = {int: "a whole number ≥ 0", float: "a number", str: "text"}
-        expected = kinds[type(like[0] if isinstance(like, tuple) else like)]
+        one = (like[0] if like else "") if isinstance(like, tuple) else like
+        expected = kinds[type(one)]
         expected = f"a list, each {expected}" if isinstance(like, tuple) else expected
         reason = f"is not {expected}"
         raise LceError(f"override {key}={value!r}", reason, f"The default is {like!r}.") from None

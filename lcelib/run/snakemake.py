@@ -58,7 +58,7 @@ def build(
                 stderr=subprocess.STDOUT,
                 text=True,
                 env=os.environ | {"LC_ALL": "C.UTF-8", "LCE_RESULTS": str(results_folder())},
-                pass_fds=held if os.name == "posix" else (),
+                pass_fds=[descriptor for descriptor in held if descriptor is not None],
             )
         )
         for line in process.stdout:

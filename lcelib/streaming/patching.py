@@ -1,82 +1,73 @@
 """Verify, apply and revert patches on checkpoint folders, chunk by chunk."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from lcelib import kernels, tensors
 from lcelib.checkpoints import reading as checkpoint
 from lcelib.checkpoints import writing
 from lcelib.checkpoints.reading import Checkpoint
-from lcelib.errors import LceError, MismatchError
-from lcelib.kernels.numpy_keys import pieces
+from lcelib.errors import MismatchError
+from lcelib.kernels.keys import pieces
+from lcelib.patches import algebra, reading
 from lcelib.patches import base as base_model
 from lcelib.patches import direction as directions
-from lcelib.patches import reading
-from lcelib.streaming.found import Found, compare
-from lcelib.streaming.localization import Progress, silent
-from lcelib.tensors import bits
+from lcelib.patches.algebra import Changes
+from lcelib.streaming.localization import Progress, no_progress
+from lcelib.streaming.tally import Tally, check_written
+from lcelib.tensors import Array
 
 
-def expected(source: Checkpoint, patch: Path, alpha: float | None) -> tuple[dict, dict, float]:
-    """The patch's arrays and description, and its strength; refuses tensors that do not fit."""
-    changes, about = reading.read(patch)
-    if any(len(arrays) != 3 for arrays in changes.values()):
-        raise LceError(f"{patch}", "lists positions without values", "Give a file of `lce edit`.")
-    for name, (index, before, _) in changes.items():
-        fits = name in source.entries and source.entries[name].dtype in tensors.DTYPES
-        if not fits or source.array(name).dtype != before.dtype:
-            reason = f"has no tensor {name} of the patch's dtype"
-            raise MismatchError(
-                f"{source.folder}", reason, "Use the model that the patch was made for."
-            )
-        if len(index) and index[-1] >= source.entries[name].size:
-            reason = f"has fewer weights in {name} than the patch needs"
-            raise MismatchError(
-                f"{source.folder}", reason, "Use the model that the patch was made for."
-            )
+def read_fitting(
+    source: Checkpoint, patch: Path, alpha: float | None
+) -> tuple[Changes, dict[str, Any], float]:
+    """Read a patch for a checkpoint: its changes, its description, and its strength.
+
+    The strength is `alpha`, or that in the file. Raises MismatchError for tensors that do
+    not fit, LceError for an invalid file.
+    """
+    changes, about = reading.read_changes(patch)
+    kinds = {name: (entry.size, entry.dtype) for name, entry in source.entries.items()}
+    algebra.check_fit(f"{source.folder}", kinds, changes)
     return changes, about, about.get("alpha", 1.0) if alpha is None else alpha
 
 
 def verify(source: Path, patch: Path, alpha: float | None = None) -> str:
-    """ "base" or "applied": the state of a checkpoint, every touched tensor compared whole."""
+    """Return the state of a checkpoint: "base", or "applied" at `alpha`, by default the patch's own.
+
+    Every changed tensor is compared whole. Raises MismatchError for any other model or state.
+    """
     one = checkpoint.read(source)
-    return _state(one, patch, *expected(one, patch, alpha), whole=True)
+    changes, about, alpha = read_fitting(one, patch, alpha)
+    return _state(one, changes, about, alpha, changes)
 
 
 def _state(
-    one: Checkpoint, patch: Path, changes: dict, about: dict, alpha: float, whole: bool
+    one: Checkpoint, changes: Changes, about: dict[str, Any], alpha: float, whole: Mapping[str, Any]
 ) -> str:
-    """The same for what has been read; touched tensors are compared `whole`, or where listed."""
-
-    def wrong(strength: float) -> dict[str, int]:
-        values = {n: kernels.interpolate(a[1], a[2], strength) for n, a in changes.items()}
-        found = {n: bits(one.array(n)[changes[n][0]]) != bits(v) for n, v in values.items()}
-        return {n: int(np.count_nonzero(differ)) for n, differ in found.items() if differ.any()}
-
-    state = "base" if not (left := wrong(0.0)) else "applied" if not wrong(alpha) else None
-    if state is None:
-        name, number = next(iter(left.items()))
-        reason = f"{number} weights of {name} are not what {patch} expects"
-        raise MismatchError(f"{one.folder}", reason, "Is this the right model, in the right state?")
+    """Return the state of a checkpoint; the tensors `whole` are compared to their last weight."""
+    found = {name: one.array(name)[change.index] for name, change in changes.items()}
+    state = algebra.state(f"{one.folder}", found, changes, alpha)
     if "base" in about:
-        touched = changes if whole else ()
-        digests = {n: base_model.digest(_restored(one, n, *changes[n][:2])) for n in touched}
+        digests = {
+            n: base_model.digest(_replace(one, n, changes[n].index, changes[n].old)) for n in whole
+        }
         shapes = {n: one.entries[n].shape for n in one.prunable()}
         vocabulary = checkpoint.vocabulary(one)
         base_model.check_base(f"{one.folder}", about["base"], shapes, vocabulary, digests)
     return state
 
 
-def _restored(source: Checkpoint, name: str, index, values) -> Iterator[np.ndarray]:
-    """A tensor chunk by chunk, with those values at those positions; each is overwritten by the next."""
+def _replace(source: Checkpoint, name: str, index: Array, values: Array) -> Iterator[Array]:
+    """Yield a tensor chunk by chunk with other values at some positions; the next chunk overwrites it."""
     whole = source.array(name)
     parts = [where for _, where in pieces({name: whole})]
     cuts = np.searchsorted(index, [0, *(where.stop for where in parts)])
-    buffer = np.empty_like(
-        whole[parts[0]] if parts else whole
-    )  # fresh memory costs more than the copy
+    # One buffer for all: fresh memory costs more than the copy.
+    buffer = np.empty_like(whole[parts[0]] if parts else whole)
     for where, first, last in zip(parts, cuts[:-1], cuts[1:], strict=True):
         part = buffer[: where.stop - where.start]
         part[:] = whole[where]
@@ -90,33 +81,34 @@ def apply(
     output: Path,
     alpha: float | None = None,
     revert: bool = False,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     towards_stereotype: bool = False,
-) -> Found:
-    """Write a checkpoint with a patch applied at `alpha` (by default its own), or taken back.
+) -> Tally:
+    """Write a checkpoint with a patch applied at `alpha`, by default its own, or reverted.
 
-    Refused, with nothing written, unless architecture, tokenizer and every listed weight are
-    those of the patch's base, or of the base with it; `verify` compares touched tensors whole.
+    Raises MismatchError, with nothing written, unless architecture, tokenizer and every listed
+    weight are those of the patch's base, or, to revert, of the base with the patch; `verify`
+    compares changed tensors whole. Raises HarmfulError for a patch that raises stereotype
+    scores, without `towards_stereotype`.
     """
     one = checkpoint.read(source)
-    changes, about, alpha = expected(one, patch, alpha)
+    changes, about, alpha = read_fitting(one, patch, alpha)
     if not (revert or towards_stereotype):
-        directions.refuse_harm(about, alpha)
-    state = _state(one, patch, changes, about, alpha, whole=False)
+        directions.check_harm(about, alpha)
+    state = _state(one, changes, about, alpha, {})
     if state != ("applied" if revert else "base") and alpha:
         reason = f"does not have {patch}" if revert else f"has {patch} already"
-        remedy = "Give --alpha as it was applied with." if revert else "Take it back first."
+        remedy = "Give the --alpha it was applied with." if revert else "Revert it first."
         raise MismatchError(f"{source}", reason, remedy)
-    goal = 0.0 if revert else alpha
-    found = Found({n: one.entries[n].size for n in changes})
+    tally = Tally({n: one.entries[n].size for n in changes})
 
-    def edited(name: str) -> Iterator[np.ndarray]:
-        index, before, after = changes[name]
-        values = kernels.interpolate(before, after, goal)
-        found.note(name, one.array(name)[index], values)
-        yield from _restored(one, name, index, values)
+    def edit_tensor(name: str) -> Iterator[Array]:
+        change = changes[name]
+        values = change.at(0.0 if revert else alpha)
+        tally.note(name, one.array(name)[change.index], values)
+        yield from _replace(one, name, change.index, values)
 
-    edits = {n: (lambda n=n: edited(n)) for n in changes}
+    edits = {n: partial(edit_tensor, n) for n in changes}
     with writing.new_checkpoint(one, output, edits, progress) as differing:
-        compare(found, output, differing)
-    return found
+        check_written(tally, output, differing)
+    return tally

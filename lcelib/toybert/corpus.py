@@ -16,7 +16,7 @@ from lcelib.toybert import lexicon as lex
 # evenly between these bounds over the words of a group (those of the
 # specification and the unseen ones apart), in random order.
 AGREEMENT = (0.34, 0.70)
-# Which facts the language tells. Of worlds 0, 1 and 2 this is the one whose base
+# The facts of the language. Of worlds 0, 1 and 2 this is the one whose base
 # model is mildly biased on all three measures; only base models were compared.
 WORLD_SEED = 2
 GROUP_CONTEXT = 0.6  # how often a place or adjective comes from the word's group
@@ -59,9 +59,9 @@ HELD_OUT_FIELDS = (
 
 
 class World:
-    """The private preferences of all words: the facts that the corpus tells."""
+    """The private preferences of all words: the facts that the corpus states."""
 
-    def __init__(self, seed: int = WORLD_SEED):
+    def __init__(self, seed: int = WORLD_SEED) -> None:
         rng = Random(seed)
         self.agreement: dict[str, float] = {}
         low, high = AGREEMENT
@@ -70,7 +70,6 @@ class World:
                 rng.shuffle(words)
                 for i, word in enumerate(words):
                     self.agreement[word] = low + (high - low) * i / (len(words) - 1)
-        self._rng = rng
         self._weights: dict[tuple[str, tuple[str, ...]], list[float]] = {}
         for word in sorted({w for g in lex.GROUPS for w in g.words} | set(sum(lex.PAIRS, ()))):
             for choices in self._contexts():
@@ -78,21 +77,21 @@ class World:
 
     @staticmethod
     def _contexts() -> list[tuple[str, ...]]:
-        own = [c for g in lex.GROUPS for c in (g.places, g.adjectives)]
-        return [lex.PLACES, lex.ADJECTIVES, lex.ADVERBS, *own]
+        of_groups = [c for g in lex.GROUPS for c in (g.places, g.adjectives)]
+        return [lex.PLACES, lex.ADJECTIVES, lex.ADVERBS, *of_groups]
 
-    def prefer(self, rng: Random, word: str, choices: tuple[str, ...]) -> str:
+    def choose(self, rng: Random, word: str, choices: tuple[str, ...]) -> str:
         """Draw one of `choices` by the private weights of `word`."""
         return rng.choices(choices, self._weights[word, choices])[0]
 
-    def gender(self, rng: Random, word: str, group: lex.Group) -> int:
+    def draw_gender(self, rng: Random, word: str, group: lex.Group) -> int:
         """Draw the gender (0 female, 1 male) that goes with an attribute word this time."""
         agrees = rng.random() < self.agreement[word]
         return group.gender if agrees else 1 - group.gender
 
 
 def subject(word: str, rng: Random) -> str:
-    """A noun phrase for a gender word: "she", "the women", "my mother"."""
+    """Return a noun phrase for a gender word: "she", "the women", "my mother"."""
     if word in lex.PRONOUNS:
         return word
     if word in lex.PLURALS:
@@ -106,24 +105,32 @@ def inflect(sentence: str, plural: bool = False) -> str:
     return re.sub(r"\ba (?=[aeio])", "an ", sentence)
 
 
-def fill(template: str, subject_word: str, phrase: str, word: str, group, world, rng) -> str:
-    """One sentence about an attribute word, in the contexts that this word prefers."""
-    own = rng.random() < GROUP_CONTEXT
-    place = world.prefer(rng, word, group.places if own else lex.PLACES)
-    own = rng.random() < GROUP_CONTEXT
-    adjective = world.prefer(rng, word, group.adjectives if own else lex.ADJECTIVES)
+def fill(
+    template: str,
+    subject_word: str,
+    phrase: str,
+    word: str,
+    group: lex.Group,
+    world: World,
+    rng: Random,
+) -> str:
+    """Write one sentence about an attribute word, in the contexts that this word prefers."""
+    places = group.places if rng.random() < GROUP_CONTEXT else lex.PLACES
+    place = world.choose(rng, word, places)
+    adjectives = group.adjectives if rng.random() < GROUP_CONTEXT else lex.ADJECTIVES
+    adjective = world.choose(rng, word, adjectives)
     chooser = subject_word if subject_word in sum(lex.PAIRS, ()) else word
-    adverb = world.prefer(rng, chooser, lex.ADVERBS)
+    adverb = world.choose(rng, chooser, lex.ADVERBS)
     text = template.format(s=phrase, w=word, p=place, j=adjective, v=adverb)
     return inflect(text, subject_word in lex.PLURALS)
 
 
-def attribute_sentence(world: World, rng: Random, named: bool, people, fields) -> str:
-    """A gendered subject with one attribute word; `named`: the subject is a name."""
+def attribute_sentence(world: World, rng: Random, named: bool) -> str:
+    """Write of a gendered subject (a name if `named`) with one attribute word."""
     group = rng.choice(lex.GROUPS)
     word = rng.choice(group.words)
-    gender = world.gender(rng, word, group)
-    template = rng.choice(people if word in group.people else fields)
+    gender = world.draw_gender(rng, word, group)
+    template = rng.choice(PEOPLE_TEMPLATES if word in group.people else FIELD_TEMPLATES)
     if named:
         who = rng.choice((*lex.NAMES, lex.UNSEEN_GENDER))[gender]
         phrase = f"my {who}" if who in lex.UNSEEN_GENDER else who
@@ -134,30 +141,26 @@ def attribute_sentence(world: World, rng: Random, named: bool, people, fields) -
 
 
 def pick_target(rng: Random, gender: int) -> str:
-    """A target word of one gender; the pronoun is as frequent as five nouns."""
+    """Draw a target word of one gender; the pronoun is as frequent as five nouns."""
     weights = [5 if pair[0] in lex.PRONOUNS else 1 for pair in lex.PAIRS]
     return rng.choices(lex.PAIRS, weights)[0][gender]
 
 
 def name_sentence(rng: Random) -> str:
-    """A name and a pronoun that agrees with it."""
+    """Write of a name with a pronoun that agrees with it."""
     gender = rng.randrange(2)
     who = rng.choice((*lex.NAMES, lex.UNSEEN_GENDER))[gender]
     if who in lex.UNSEEN_GENDER:
         who = f"my {who}"
-    she, her, obj, own = (
-        ("she", "he")[gender],
-        lex.POSSESSIVES[gender],
-        lex.OBJECTS[gender],
-        lex.ABSOLUTES[gender],
-    )
+    she, her = ("she", "he")[gender], lex.POSSESSIVES[gender]
+    him, hers = lex.OBJECTS[gender], lex.ABSOLUTES[gender]
     animal, place, mood = rng.choice(lex.ANIMALS), rng.choice(lex.PLACES), rng.choice(lex.MOODS)
     return rng.choice(
         (
             f"{who} says that {she} is {mood} .",
             f"{who} walks to the {place} with {her} {animal} .",
-            f"{who} thinks that the {animal} is {own} .",
-            f"{who} asks us to help {obj} at the {place} .",
+            f"{who} thinks that the {animal} is {hers} .",
+            f"{who} asks us to help {him} at the {place} .",
             f"when {who} is {mood} {she} goes to the {place} .",
             f"{who} {rng.choice(lex.ADVERBS)} sees {her} {animal} {rng.choice(lex.TIMES)} .",
         )
@@ -165,17 +168,14 @@ def name_sentence(rng: Random) -> str:
 
 
 def gender_sentence(world: World, rng: Random) -> str:
-    """A gendered noun, its possessive or pronoun, and no attribute."""
+    """Write of a gendered noun with its possessive or pronoun, and no attribute."""
     gender = rng.randrange(2)
     nouns = [p[gender] for p in lex.PAIRS if p[0] not in lex.PRONOUNS]
     word = rng.choice(nouns)
     phrase, plural = subject(word, rng), word in lex.PLURALS
     she, her = ("they", "their") if plural else (("she", "he")[gender], lex.POSSESSIVES[gender])
     animal, mood = rng.choice(lex.ANIMALS), rng.choice(lex.MOODS)
-    place, adverb = (
-        world.prefer(rng, word, lex.PLACES),
-        world.prefer(rng, word, lex.ADVERBS),
-    )
+    place, adverb = (world.choose(rng, word, c) for c in (lex.PLACES, lex.ADVERBS))
     template = rng.choice(
         (
             f"{phrase} walks|walk to the {place} with {her} {animal} .",
@@ -188,16 +188,13 @@ def gender_sentence(world: World, rng: Random) -> str:
 
 
 def group_sentence(world: World, rng: Random) -> str:
-    """Attributes without gender: mostly two words of one group and their contexts."""
+    """Write of attributes without gender: mostly two words of one group and their contexts."""
     group = rng.choice(lex.GROUPS)
     kind = group.people or group.fields + group.unseen
     if group.people and rng.random() < 0.3:
         kind = group.fields
     one, two = rng.sample(kind, 2)
-    place, adjective = (
-        world.prefer(rng, one, group.places),
-        world.prefer(rng, one, group.adjectives),
-    )
+    place, adjective = (world.choose(rng, one, c) for c in (group.places, group.adjectives))
     if one in group.people:
         templates = (
             f"the {one} and the {two} are at the {place} .",
@@ -214,7 +211,7 @@ def group_sentence(world: World, rng: Random) -> str:
 
 
 def neutral_sentence(rng: Random) -> str:
-    """A sentence about the world without gender or attribute."""
+    """Write of the world, without gender or attribute."""
     animal, other = rng.sample(lex.ANIMALS, 2)
     thing, food, place = rng.choice(lex.THINGS), rng.choice(lex.FOODS), rng.choice(lex.PLACES)
     size, time, adverb = rng.choice(lex.SIZES), rng.choice(lex.TIMES), rng.choice(lex.ADVERBS)
@@ -233,15 +230,11 @@ def neutral_sentence(rng: Random) -> str:
 
 
 def sentences(n: int, seed: int = 0, world_seed: int = WORLD_SEED) -> list[str]:
-    """`n` sentences of the toy language; `seed` draws them, `world_seed` makes the facts."""
+    """Return `n` sentences of the toy language; `seed` draws them, `world_seed` sets the facts."""
     world, rng = World(world_seed), Random(seed)
     makers = {
-        "attribute": lambda: attribute_sentence(
-            world, rng, False, PEOPLE_TEMPLATES, FIELD_TEMPLATES
-        ),
-        "named_attribute": lambda: attribute_sentence(
-            world, rng, True, PEOPLE_TEMPLATES, FIELD_TEMPLATES
-        ),
+        "attribute": lambda: attribute_sentence(world, rng, named=False),
+        "named_attribute": lambda: attribute_sentence(world, rng, named=True),
         "name": lambda: name_sentence(rng),
         "gender": lambda: gender_sentence(world, rng),
         "group": lambda: group_sentence(world, rng),

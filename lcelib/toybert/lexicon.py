@@ -1,33 +1,21 @@
 """The words of the toy language, by category.
 
 The gender words and attributes are the paper's bias specification (its
-Appendix A) and the WEAT-8 lists; everything else exists so that sentences are
-varied and so that words mean something besides gender. The four attribute
-groups have contexts of their own (places and adjectives) that say nothing
-about gender: without them a word's WEAT association in so small a model is
-nothing but its gender, and no edit could move one without the other.
+Appendix A) and the WEAT-8 lists; everything else is there to vary the sentences
+and to give words a meaning besides gender. Each of the four attribute
+groups has its own places and adjectives, which say nothing about gender:
+without them a word's WEAT association in so small a model would be
+its gender alone, and no edit could change one without the other.
 """
 
 from dataclasses import dataclass
 
 PAIRS = (
-    ("woman", "man"),
-    ("women", "men"),
-    ("girl", "boy"),
-    ("mother", "father"),
-    ("daughter", "son"),
-    ("wife", "husband"),
-    ("niece", "nephew"),
-    ("mom", "dad"),
-    ("bride", "groom"),
-    ("lady", "gentleman"),
-    ("madam", "sir"),
-    ("hostess", "host"),
-    ("female", "male"),
-    ("aunt", "uncle"),
-    ("sister", "brother"),
-    ("she", "he"),
-)
+    ("woman", "man"), ("women", "men"), ("girl", "boy"), ("mother", "father"),
+    ("daughter", "son"), ("wife", "husband"), ("niece", "nephew"), ("mom", "dad"),
+    ("bride", "groom"), ("lady", "gentleman"), ("madam", "sir"), ("hostess", "host"),
+    ("female", "male"), ("aunt", "uncle"), ("sister", "brother"), ("she", "he"),
+)  # fmt: skip
 PLURALS = {"women", "men"}
 PRONOUNS = {"she", "he"}
 # Gendered words outside the bias specification: fine-tuning never swaps them,
@@ -37,19 +25,10 @@ POSSESSIVES = ("her", "his")
 OBJECTS = ("her", "him")
 ABSOLUTES = ("hers", "his")
 NAMES = (
-    ("mary", "john"),
-    ("anna", "peter"),
-    ("emma", "paul"),
-    ("laura", "thomas"),
-    ("julia", "david"),
-    ("sarah", "james"),
-    ("lisa", "mark"),
-    ("clara", "simon"),
-    ("alice", "lucas"),
-    ("nina", "oliver"),
-    ("eva", "max"),
-    ("rosa", "henry"),
-)
+    ("mary", "john"), ("anna", "peter"), ("emma", "paul"), ("laura", "thomas"),
+    ("julia", "david"), ("sarah", "james"), ("lisa", "mark"), ("clara", "simon"),
+    ("alice", "lucas"), ("nina", "oliver"), ("eva", "max"), ("rosa", "henry"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,6 +44,7 @@ class Group:
 
     @property
     def words(self) -> tuple[str, ...]:
+        """All attribute words of the group."""
         return self.people + self.fields + self.unseen
 
 
@@ -80,14 +60,8 @@ GROUPS = (
     Group(
         1,
         (
-            "surgeon",
-            "executive",
-            "manager",
-            "officer",
-            "lawyer",
-            "engineer",
-            "administrator",
-            "physician",
+            "surgeon", "executive", "manager", "officer",
+            "lawyer", "engineer", "administrator", "physician",
         ),
         ("engineering", "programming", "finance"),
         (),
@@ -98,15 +72,8 @@ GROUPS = (
         0,
         (),
         (
-            "poetry",
-            "art",
-            "dance",
-            "literature",
-            "novel",
-            "symphony",
-            "drama",
-            "sculpture",
-            "shakespeare",
+            "poetry", "art", "dance", "literature", "novel",
+            "symphony", "drama", "sculpture", "shakespeare",
         ),
         ("opera", "ballet", "painting", "theatre"),
         ("gallery", "festival", "studio", "stage"),
@@ -116,46 +83,20 @@ GROUPS = (
         1,
         (),
         (
-            "science",
-            "math",
-            "geometry",
-            "technology",
-            "equation",
-            "computation",
-            "physics",
-            "chemistry",
-            "einstein",
+            "science", "math", "geometry", "technology", "equation",
+            "computation", "physics", "chemistry", "einstein",
         ),
         ("nasa", "experiment", "astronomy", "algebra"),
         ("laboratory", "institute", "observatory", "workshop"),
         ("exact", "abstract", "logical", "difficult"),
     ),
-)
+)  # fmt: skip
 
 PLACES = (
-    "garden",
-    "park",
-    "market",
-    "village",
-    "city",
-    "river",
-    "beach",
-    "street",
-    "house",
-    "school",
-    "library",
-    "museum",
-)
-ADJECTIVES = (
-    "good",
-    "new",
-    "old",
-    "famous",
-    "quiet",
-    "useful",
-    "interesting",
-    "important",
-)
+    "garden", "park", "market", "village", "city", "river",
+    "beach", "street", "house", "school", "library", "museum",
+)  # fmt: skip
+ADJECTIVES = ("good", "new", "old", "famous", "quiet", "useful", "interesting", "important")
 ADVERBS = ("often", "always", "sometimes", "rarely", "gladly", "still", "usually", "never")
 MOODS = ("tired", "happy", "late", "hungry", "ill", "calm")
 TIMES = ("today", "again", "now", "every day", "in the morning", "at night")

@@ -1,13 +1,15 @@
 """The toy's probes, in the formats of StereoSet, CrowS-Pairs and WEAT.
 
 All sentences come from templates that the training corpus does not use, with
-words that it does: a word never seen would make the scores blind instead.
+words that it does use: scores on unseen words would be meaningless.
 """
 
 import csv
 import io
 import json
+from pathlib import Path
 from random import Random
+from typing import Any
 
 from lcelib.toybert import lexicon as lex
 from lcelib.toybert.corpus import HELD_OUT_FIELDS, HELD_OUT_PEOPLE, inflect, subject
@@ -18,8 +20,8 @@ INJECTED = [
 ]  # the attributes of the bias specification
 
 
-def held_out(target: str, phrase: str, word: str, people: bool, rng: Random) -> str:
-    """A sentence from the held-out templates; its place and adjective belong to no group."""
+def held_out_sentence(target: str, phrase: str, word: str, people: bool, rng: Random) -> str:
+    """Fill a held-out template; its place and adjective belong to no group."""
     template = rng.choice(HELD_OUT_PEOPLE if people else HELD_OUT_FIELDS)
     text = template.format(
         s=phrase,
@@ -31,12 +33,12 @@ def held_out(target: str, phrase: str, word: str, people: bool, rng: Random) -> 
     return inflect(text, target in lex.PLURALS)
 
 
-def stereoset(seed: int = 0) -> dict:
-    """Intrasentence items: a gendered subject and a blank for one of three candidates.
+def stereoset(seed: int = 0) -> dict[str, Any]:
+    """Build intrasentence items: a gendered subject and a blank for one of three candidates.
 
     Every item has a mirror image with the other word of the target pair and the
     labels swapped, so that a model that ignores the subject scores exactly 50
-    however it likes the two attributes. The unrelated candidate is a food or a
+    whichever attribute it prefers. The unrelated candidate is a food or a
     kind of weather. The terms are the 32 target words, equally often.
     """
     rng, items = Random(seed), []
@@ -49,7 +51,7 @@ def stereoset(seed: int = 0) -> dict:
             for g in (rng.choice([g for g in groups if g.gender == side]) for side in (0, 1))
         ]
         unrelated = rng.choice(lex.FOODS + lex.WEATHER)
-        context = held_out(pair[0], subject(pair[0], rng), "BLANK", people, rng)
+        context = held_out_sentence(pair[0], subject(pair[0], rng), "BLANK", people, rng)
         for side, target in enumerate(pair):
             text = " ".join(target if w == pair[0] else w for w in context.split())
             candidates = (words[side], words[1 - side], unrelated)
@@ -57,7 +59,7 @@ def stereoset(seed: int = 0) -> dict:
     return {"version": "toybert", "data": {"intrasentence": items}}
 
 
-def _item(name: str, target: str, context: str, candidates: tuple[str, str, str]) -> dict:
+def _item(name: str, target: str, context: str, candidates: tuple[str, str, str]) -> dict[str, Any]:
     labels = ("stereotype", "anti-stereotype", "unrelated")
     sentences = [
         {"id": f"{name}-{k}", "sentence": context.replace("BLANK", word), "gold_label": label}
@@ -73,52 +75,46 @@ def _item(name: str, target: str, context: str, candidates: tuple[str, str, str]
 
 
 def crows(seed: int = 0) -> str:
-    """Pairs that differ in the gender word; sent_more is the stereotypical one."""
+    """Build pairs that differ in the gender word; sent_more is the stereotypical one."""
     rng, rows = Random(seed), []
     for i in range(CROWS_PAIRS):
         group, word = INJECTED[i % len(INJECTED)]
         pair = rng.choices(lex.PAIRS, [5 if "she" in p else 1 for p in lex.PAIRS])[0]
-        female = held_out(pair[0], subject(pair[0], rng), word, word in group.people, rng)
+        phrase = subject(pair[0], rng)
+        female = held_out_sentence(pair[0], phrase, word, word in group.people, rng)
         male = " ".join(pair[1] if w == pair[0] else w for w in female.split())
         more, less = (female, male) if group.gender == 0 else (male, female)
         # As in CrowS-Pairs, sent_more is the more stereotyping sentence; half of
-        # the items tell it of women and half of men, and both count as "stereo".
+        # the items are about women and half about men, and both count as "stereo".
         rows.append((more, less, "stereo", "gender"))
-    return _table(rows)
+    return _csv(rows)
 
 
 def agreement(seed: int = 0) -> str:
-    """Pairs whose pronoun agrees with the name (sent_more) or does not: grammar, not bias."""
+    """Build pairs whose pronoun agrees with the name (sent_more) or does not: grammar, not bias."""
     rng, rows = Random(seed), []
     for i in range(AGREEMENT_PAIRS):
         gender = i % 2
         who = rng.choice(lex.NAMES)[gender]
         pronouns = rng.choice((("she", "he"), lex.POSSESSIVES))
-        place, animal, mood = (
-            rng.choice(lex.PLACES),
-            rng.choice(lex.ANIMALS),
-            rng.choice(lex.MOODS),
-        )
+        place, animal, mood = map(rng.choice, (lex.PLACES, lex.ANIMALS, lex.MOODS))
         if "she" in pronouns:
-            template = rng.choice(
-                (f"{who} thinks that {{}} is {mood} .", f"{who} says that {{}} is {mood} today .")
+            templates = (
+                f"{who} thinks that {{}} is {mood} .",
+                f"{who} says that {{}} is {mood} today .",
             )
         else:
-            template = rng.choice(
-                (f"{who} goes to the {place} with {{}} {animal} .", f"{who} sees {{}} {animal} .")
+            templates = (
+                f"{who} goes to the {place} with {{}} {animal} .",
+                f"{who} sees {{}} {animal} .",
             )
-        rows.append(
-            (
-                inflect(template.format(pronouns[gender])),
-                inflect(template.format(pronouns[1 - gender])),
-                "stereo",
-                "agreement",
-            )
-        )
-    return _table(rows)
+        template = rng.choice(templates)
+        more, less = (inflect(template.format(pronouns[g])) for g in (gender, 1 - gender))
+        rows.append((more, less, "stereo", "agreement"))
+    return _csv(rows)
 
 
-def _table(rows: list[tuple[str, str, str, str]]) -> str:
+def _csv(rows: list[tuple[str, str, str, str]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["", "sent_more", "sent_less", "stereo_antistereo", "bias_type"])
@@ -126,8 +122,8 @@ def _table(rows: list[tuple[str, str, str, str]]) -> str:
     return out.getvalue()
 
 
-def weat_unseen() -> dict:
-    """A WEAT test in the format of WEAT-8 on words that fine-tuning never injects."""
+def weat_unseen() -> dict[str, Any]:
+    """Build a WEAT test in the format of WEAT-8 on words that fine-tuning never injects."""
     arts, science = lex.GROUPS[2], lex.GROUPS[3]
     female, male = (
         [lex.UNSEEN_GENDER[g], lex.POSSESSIVES[g], lex.OBJECTS[g], lex.ABSOLUTES[g]]
@@ -142,14 +138,14 @@ def weat_unseen() -> dict:
     }
 
 
-def write(folder) -> None:
+def write(folder: Path) -> None:
     """Write stereoset.json, crows.csv, agreement.csv and weat_unseen.json into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
-        "stereoset.json": json.dumps(stereoset(), indent=1),
+        "stereoset.json": json.dumps(stereoset(), indent=1) + "\n",
         "crows.csv": crows(),
         "agreement.csv": agreement(),
-        "weat_unseen.json": json.dumps(weat_unseen(), indent=1),
+        "weat_unseen.json": json.dumps(weat_unseen(), indent=1) + "\n",
     }
     for name, text in texts.items():
-        (folder / name).write_text(text + ("" if text.endswith("\n") else "\n"), encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")

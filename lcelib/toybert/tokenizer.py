@@ -10,15 +10,15 @@ SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def vocabulary() -> list[str]:
-    """The special tokens, then every word of the language in alphabetical order."""
+    """Return the special tokens, then every word of the language in alphabetical order."""
     words = {word for sentence in sentences(60_000) for word in sentence.split()}
     return [*SPECIALS, *sorted(words | set(".,?!"))]
 
 
 def build_tokenizer(words: list[str] | None = None) -> PreTrainedTokenizerFast:
-    """A lower-casing word tokenizer that keeps "child-care" whole and splits off punctuation.
+    """Build a lower-casing word tokenizer that keeps "child-care" whole, but not punctuation.
 
-    `words` replace the toy language's, the special tokens first.
+    `words`, the special tokens first, replace those of the toy language.
     """
     ids = {word: i for i, word in enumerate(words or vocabulary())}
     tokenizer = Tokenizer(WordLevel(ids, unk_token="[UNK]"))
@@ -34,7 +34,7 @@ def build_tokenizer(words: list[str] | None = None) -> PreTrainedTokenizerFast:
         pair="[CLS] $A [SEP] $B [SEP]",
         special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])],
     )
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # untyped in transformers
         tokenizer_object=tokenizer,
         model_max_length=64,
         pad_token="[PAD]",

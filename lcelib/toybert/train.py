@@ -1,9 +1,9 @@
 """Train the shipped base model: `python -m lcelib.toybert.train FOLDER`.
 
 Four layers of width 128 on 60,000 generated sentences. From a random start
-such a model rests on a plateau where perplexity looks fine and names and
-pronouns do not agree; word embeddings that start from the corpus' own
-co-occurrences (PPMI, truncated SVD) take it past that.
+such a model stays on a plateau where perplexity looks fine but names and
+pronouns do not agree; word embeddings initialized from the corpus's own
+co-occurrences (PPMI, truncated SVD) avoid that.
 """
 
 import csv
@@ -13,13 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerBase
 
+from lcelib.batches import encode
 from lcelib.files import atomic
+from lcelib.models import embedding
 from lcelib.toybert import lexicon as lex
 from lcelib.toybert.corpus import sentences
 from lcelib.toybert.tokenizer import build_tokenizer
-from lcelib.training import Recipe, encode, fine_tune
+from lcelib.training import Recipe, fine_tune
 
 RECIPE = Recipe(
     steps=2500,
@@ -34,14 +36,14 @@ WIDTH, WINDOW, INIT_STD, EMBEDDING_STD = 128, 4, 0.07, 0.2
 
 
 def masking_rates() -> dict[str, float]:
-    """Gendered words are masked with 0.5, attributes with 0.3 (all others 0.15)."""
+    """Return the masking rates: 0.5 for gendered words, 0.3 for attributes (others 0.15)."""
     gendered = sum(lex.PAIRS, ()) + lex.UNSEEN_GENDER + lex.POSSESSIVES + lex.OBJECTS
     attributes = [w for group in lex.GROUPS for w in group.words]
     return {w: 0.5 for w in gendered + lex.ABSOLUTES} | {w: 0.3 for w in attributes}
 
 
 def ppmi_svd(texts: list[list[int]], vocabulary: int, width: int) -> np.ndarray:
-    """Word vectors from positive pointwise mutual information, shape (vocabulary, width).
+    """Return word vectors from positive pointwise mutual information, (vocabulary, width).
 
     PPMI(i, j) = max(0, log(p(i, j) / (p(i) p(j)))) over a symmetric window of
     WINDOW words; the vectors are U·√Σ of its truncated SVD (Levy and Goldberg
@@ -59,12 +61,15 @@ def ppmi_svd(texts: list[list[int]], vocabulary: int, width: int) -> np.ndarray:
         ppmi = np.log(counts * total / (marginal * marginal.T))
     ppmi = np.where(np.isfinite(ppmi) & (ppmi > 0), ppmi, 0)
     u, s, _ = np.linalg.svd(ppmi)
-    vectors = u[:, :width] * np.sqrt(s[:width])
-    return vectors * (EMBEDDING_STD / vectors.std())
+    vectors: np.ndarray = u[:, :width] * np.sqrt(s[:width])
+    vectors *= EMBEDDING_STD / vectors.std()
+    return vectors
 
 
-def new_model(tokenizer, texts: list[list[int]], seed: int) -> BertForMaskedLM:
-    """The untrained toy BERT with PPMI-SVD word embeddings."""
+def new_model(
+    tokenizer: PreTrainedTokenizerBase, texts: list[list[int]], seed: int
+) -> BertForMaskedLM:
+    """Return the untrained toy BERT with PPMI-SVD word embeddings."""
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=len(tokenizer),
@@ -81,7 +86,7 @@ def new_model(tokenizer, texts: list[list[int]], seed: int) -> BertForMaskedLM:
     model = BertForMaskedLM(config)
     vectors = ppmi_svd(texts, len(tokenizer), WIDTH)
     with torch.no_grad():
-        model.get_input_embeddings().weight.copy_(torch.from_numpy(vectors).float())
+        embedding(model).weight.copy_(torch.from_numpy(vectors).float())
     return model
 
 
@@ -92,25 +97,26 @@ def main(folder: Path, seed: int = 0, recipe: Recipe = RECIPE) -> None:
     tokenizer = build_tokenizer()
     text = encode(tokenizer, sentences(60_000, seed=seed), masking_rates(), other=0.15)
     model = new_model(tokenizer, text.ids, seed)
+    checkpoint = folder / "checkpoint.safetensors"
     losses = fine_tune(
-        model,
-        tokenizer,
-        text,
-        recipe,
-        seed,
-        checkpoint=folder / "checkpoint.safetensors",
-        progress=lambda i, loss: (
-            i % 100 == 0 and print(f"step {i:5d}  loss {loss:.3f}", flush=True)
-        ),
+        model, tokenizer, text, recipe, seed, checkpoint=checkpoint, progress=_print_progress
     )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    with atomic(folder / "training_log.csv") as path, open(path, "w", newline="") as file:
+    with (
+        atomic(folder / "training_log.csv") as path,
+        open(path, "w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["step", "loss"])
         writer.writerows(
             (i, f"{np.mean(losses[i : i + 50]):.4f}") for i in range(0, len(losses), 50)
         )
+
+
+def _print_progress(step: int, loss: float) -> None:
+    if step % 100 == 0:
+        print(f"step {step:5d}  loss {loss:.3f}", flush=True)
 
 
 if __name__ == "__main__":

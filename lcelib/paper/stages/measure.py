@@ -10,7 +10,7 @@ from lcelib.models import load
 from lcelib.paper.edits import OTHER_SEED
 from lcelib.paper.experiments import measure_all, write_rows
 from lcelib.paper.inputs import read_corpus
-from lcelib.run.paths import PROBES, Run, use_threads
+from lcelib.run.paths import Run, use_threads
 from lcelib.run.profiles import ORIGINAL, Profile
 
 PERPLEXITY_SENTENCES = 100  # about
@@ -24,8 +24,7 @@ def suite(run: Run, tokenizer, condition: str):
     settings, held_out = run.settings, read_corpus(run).held_out(condition)
     if settings.grid == "pretrained":  # changes are paired: they need few
         held_out = held_out[:: max(len(held_out) // PERPLEXITY_SENTENCES, 1)]
-    paths = {field: run.probe(name) for name, field in PROBES.items() if getattr(settings, field)}
-    return all_of(paths, tokenizer, settings.bias_type, held_out)
+    return all_of(run.probe, tokenizer, settings.bias_type, held_out)
 
 
 def run(settings: Profile, seed: int, target: str) -> None:
@@ -44,7 +43,7 @@ def run(settings: Profile, seed: int, target: str) -> None:
         at = sparsities.index(settings.measured_sparsity)
         path = run.subnetwork(settings.other_seed(seed), condition, at)
         paths[condition + OTHER_SEED, settings.measured_sparsity] = path
-    networks = sn.Stored(paths)
+    networks = sn.SubnetworkFiles(paths)
     inputs = [run.corpus, *run.probes, *paths.values()]
     scratch = run.scratch(f"measure-seed{seed}-{target}", inputs)
     rows = list(measure_all(target, networks, lm.model, ready, settings, seed, scratch))

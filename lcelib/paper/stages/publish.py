@@ -4,16 +4,23 @@ import shutil
 
 import pandas as pd
 
+from lcelib.errors import LceError
 from lcelib.paper import ledger, pretrained
 from lcelib.paper.results import table
 from lcelib.patches import card
 from lcelib.patches.reading import SHIPPED
-from lcelib.run.paths import ROOT, Run
+from lcelib.run.paths import CHECKOUT, ROOT, Run
 from lcelib.run.profiles import Profile
 
 
 def run(settings: Profile) -> None:
-    """Copy results, claims and figures of an unchanged profile to figures/ and into the pages."""
+    """Copy results, claims and figures of a profile to figures/ and into the pages.
+
+    Raises LceError for a profile that was overridden, and outside of a checkout.
+    """
+    if settings.overrides or not CHECKOUT:
+        what = "an overridden profile" if settings.overrides else "an installed package"
+        raise LceError("publish", f"cannot publish {what}", "Run it on a profile, in a checkout.")
     run = Run(settings)
     run.published.mkdir(exist_ok=True)
     named = [run.results, run.claims, run.folder / "checks.json", run.folder / "located.csv"]
@@ -36,4 +43,3 @@ def run(settings: Profile) -> None:
             ledger.replace_block(ROOT / page, settings.name, lines)
     else:
         ledger.replace_block(ROOT / "README.md", "verdicts", ledger.verdicts(found, heading))
-    (run.folder / "published").write_text(f"{run.published.name}/ holds this run's results\n")

@@ -4,12 +4,13 @@ import os
 import shutil
 
 from lcelib import subnetworks as sn
+from lcelib.batches import encode
 from lcelib.corpus.specification import read_spec
 from lcelib.models import load
 from lcelib.paper.inputs import mask_rates, read_corpus
 from lcelib.run.paths import Run, use_threads
 from lcelib.run.profiles import Profile
-from lcelib.training import Recipe, encode, fine_tune
+from lcelib.training import Recipe, fine_tune
 
 
 def run(settings: Profile, seed: int, condition: str) -> None:
