@@ -60,6 +60,7 @@ bench: .venv/ready
 lint: .venv/ready
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
 
 format: .venv/ready
 	@$(PY) -m ruff check --fix .

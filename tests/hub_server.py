@@ -97,7 +97,7 @@ class Handler(BaseHTTPRequestHandler):
         etag = f'"{hashlib.sha256(content).hexdigest()}"'
         return self.answer(content, ETag=etag, X_Repo_Commit=hub.head)
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
 
 
 class Hub(ThreadingHTTPServer):

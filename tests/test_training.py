@@ -112,15 +112,15 @@ def test_a_stopped_training_goes_on_with_the_same_bits(toy, text, fresh_toy, tmp
     whole = load("toybert").model
     losses = fine_tune(whole, toy.tokenizer, text, RECIPE, seed=1)
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(step, _):
         if step == 4:
-            raise Stop
+            raise StopError
 
     path, stopped = tmp_path / "state.safetensors", fresh_toy.model
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         fine_tune(stopped, toy.tokenizer, text, RECIPE, 1, checkpoint=path, progress=stop)
     again = load("toybert").model
     resumed = fine_tune(again, toy.tokenizer, text, RECIPE, 1, checkpoint=path)
