@@ -3,6 +3,7 @@
 import base64
 import io
 from html import escape
+from typing import Any
 
 import ipywidgets as w
 import numpy as np
@@ -32,15 +33,15 @@ EXAMPLE = "my [MASK] is an engineer ."
 
 
 class Chart:
-    """Four measures along α, drawn once for a choice; then only the marker moves."""
+    """Four measures along α, drawn once for each choice; moving α redraws only the marker."""
 
-    def __init__(self, table: pd.DataFrame):
+    def __init__(self, table: pd.DataFrame) -> None:
         style()
         self.table = table
         self.figure = Figure(figsize=(4.6, 3.6), dpi=100)
         self.canvas = FigureCanvasAgg(self.figure)
         self.axes = dict(zip(SHOWN, self.figure.subplots(2, 2).flat, strict=True))
-        self.chosen = None
+        self.chosen: tuple[str, ...] | None = None
 
     def _draw(self, *choice: str) -> None:
         control = (choice[0], str(UNINFORMED), choice[2])
@@ -66,11 +67,11 @@ class Chart:
         self.chosen = choice
 
     def at(self, alpha: float) -> dict[str, float]:
-        """The values at α, on straight lines between those that were measured."""
+        """Return the values at α, interpolated linearly between the measured strengths."""
         return {m: float(np.interp(alpha, *line)) for m, line in self.lines.items()}
 
     def html(self, direction: str, where: str, part: str, alpha: float) -> str:
-        """The chart as an image, with its values in words."""
+        """Return the chart as an image, with its values in words."""
         if (direction, where, part) != self.chosen:
             self._draw(direction, where, part)
             self.canvas.draw()
@@ -91,7 +92,7 @@ class Chart:
 
 
 def where_html(located: Located, sizes: dict[str, int]) -> str:
-    """Located weights per layer and component, darker where there are more."""
+    """Return the located weights per layer and component, darker where there are more."""
     counts: dict[tuple[int, str], tuple[int, int]] = {
         component(n): (len(located.positions.get(n, ())), size) for n, size in sizes.items()
     }
@@ -118,7 +119,7 @@ def where_html(located: Located, sizes: dict[str, int]) -> str:
 
 
 def page(profile_name: str, seed: int) -> w.Box:
-    """The controls, and three panes that follow them; what is missing of the models is built first."""
+    """Return the controls and the three panes that follow them; build missing models first."""
     settings = profile(profile_name)
     session = Session(settings, check_seed(settings, seed))
     chart = Chart(pd.read_csv(available(session.run, "app")))
@@ -140,7 +141,7 @@ def page(profile_name: str, seed: int) -> w.Box:
     words, measures, places = (w.HTML() for _ in range(3))
     loaded = None
 
-    def update(change=None):
+    def update(change: dict[str, Any] | None = None) -> None:
         nonlocal loaded
         v = {name: control.value for name, control in controls.items()}
         choice = (v["direction"], v["where"], v["part"])

@@ -1,4 +1,4 @@
-"""What every notebook opens with: checked parameters, versions, and the data of its run."""
+"""The start of every notebook: checked parameters, versions, and the data of its run."""
 
 import platform
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ FIRST_CELLS = 4  # IPython's counter in the third: parameters, papermill's own, 
 
 @dataclass(frozen=True)
 class Session:
-    """The run that a notebook looks at; everything is loaded when it is first used."""
+    """The run that a notebook examines; everything is loaded on first use."""
 
     settings: Profile
     seed: int
@@ -44,12 +44,12 @@ class Session:
 
     @cached_property
     def lm(self) -> LanguageModel:
-        """The base model with its tokenizer, for working in."""
+        """The base model with its tokenizer."""
         return load(self.settings.model)
 
     @cached_property
     def work(self) -> LanguageModel:
-        """A second copy of the model, to load subnetworks into beside the base."""
+        """A second copy of the model, for loading subnetworks while `lm` stays the base."""
         return load(self.settings.model)
 
     @cached_property
@@ -59,12 +59,12 @@ class Session:
 
     @cached_property
     def checks(self) -> list[dict]:
-        """The checks of a sound run."""
+        """The checks of a run, with their thresholds."""
         return read_ledger(self.run)[1]
 
     @cached_property
     def networks(self) -> dict[tuple[str, float], Subnetwork]:
-        """(condition, sparsity) → subnetwork of this seed; built first where it is missing."""
+        """(condition, sparsity) → subnetwork of this seed; missing ones are built first."""
         run = snakemake.ensure(self.settings, self.seed)
         return {
             (c, s): load_subnetwork(run.subnetwork(self.seed, c, i))
@@ -72,8 +72,10 @@ class Session:
             for i, s in enumerate((0.0, *self.settings.sparsities))
         }
 
-    def pair(self, target: str = "stereotypical", reference: str = "anti") -> tuple:
-        """Target and reference at the sparsity of the grid."""
+    def pair(
+        self, target: str = "stereotypical", reference: str = "anti"
+    ) -> tuple[Subnetwork, Subnetwork]:
+        """Return target and reference at the sparsity of the grid."""
         at = self.settings.measured_sparsity
         return self.networks[target, at], self.networks[reference, at]
 
@@ -82,7 +84,7 @@ def start(profile: str, seed: int, overrides: str = "") -> Session:
     """Check the three parameters and print what this notebook runs on.
 
     `overrides` is "key=value;key=value". Raises LceError before any work for
-    anything that is unknown or of another type.
+    any parameter that is unknown or has the wrong type.
     """
     refuse_unknown_parameters()
     if not isinstance(overrides, str):
@@ -97,9 +99,9 @@ def start(profile: str, seed: int, overrides: str = "") -> Session:
 
 
 def refuse_unknown_parameters() -> None:
-    """Refuse a parameter that no notebook has: papermill only warns and sets it.
+    """Reject a parameter that no notebook has; papermill would only warn and set it.
 
-    Looked for in the first cells alone; later the reader has variables of their own.
+    Only the first cells are checked: later on the reader has variables of their own.
     """
     shell = get_ipython()
     if shell is None or shell.execution_count > FIRST_CELLS:

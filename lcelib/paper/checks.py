@@ -1,15 +1,11 @@
-"""What a sound run of the toy has to show, with the thresholds that were set before it."""
+"""Checks of a toy run against thresholds that were set before it."""
+
+from typing import Any
 
 import pandas as pd
 
 from lcelib.paper import findings
-from lcelib.paper.edits import (
-    MASK,
-    OTHER_SEED,
-    UNINFORMED,
-    UNINFORMED_AS_VALUE,
-    main_value,
-)
+from lcelib.paper.edits import MASK, OTHER_SEED, UNINFORMED, UNINFORMED_AS_VALUE, main_value
 from lcelib.paper.results import (
     MEASURES,
     closed,
@@ -25,10 +21,10 @@ from lcelib.run.profiles import CONDITIONS, OPPOSITE, Profile
 from lcelib.subnetworks import WINNING_TICKET
 
 
-def checks(results: pd.DataFrame, located: pd.DataFrame, settings) -> list[dict]:
-    """All checks as dicts: check, ours (mean over seeds with interval), threshold, met.
+def checks(results: pd.DataFrame, located: pd.DataFrame, settings: Profile) -> list[dict]:
+    """Return all checks as dicts: check, ours (mean over seeds with interval), threshold, met.
 
-    `met` is None for values that are shown beside a check and have no threshold.
+    `met` is None for values without a threshold, which are shown beside a check.
     """
     return [
         *separation(results, settings),
@@ -39,13 +35,9 @@ def checks(results: pd.DataFrame, located: pd.DataFrame, settings) -> list[dict]
 
 
 def row(check: str, ours: Summary | str, threshold: str, met: bool | None) -> dict:
-    """One check; a plain bool, so that a check that fails can be written as JSON too."""
-    return {
-        "check": check,
-        "ours": str(ours),
-        "threshold": threshold,
-        "met": None if met is None else bool(met),
-    }
+    """Return one check; `met` as a plain bool, since JSON has no NumPy ones."""
+    met = None if met is None else bool(met)
+    return {"check": check, "ours": str(ours), "threshold": threshold, "met": met}
 
 
 def separation(r: pd.DataFrame, s: Profile) -> list[dict]:
@@ -63,7 +55,7 @@ def separation(r: pd.DataFrame, s: Profile) -> list[dict]:
 
 
 def masks(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> list[dict]:
-    """Check how many mask bits differ; show how many between seeds, and what these do."""
+    """Check how many mask bits differ; show how many between seeds, and their effect."""
     at = s.measured_sparsity
     ours = 100 * mask_share(m, at, "stereotypical", "anti")
     seeds = 100 * mask_share(m, at, "stereotypical", "stereotypical" + OTHER_SEED)
@@ -79,13 +71,9 @@ def masks(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> list[dict]:
 
 
 def effects(r: pd.DataFrame, s: Profile) -> list[dict]:
-    """Check what edits do to bias: size, controls, monotony, passing neutral, the neutral target."""
+    """Check how edits change bias: size, controls, monotony, passing neutral, the neutral target."""
     at, value, rows = s.measured_sparsity, main_value(s), []
-    for cell, bound in (
-        ((MASK, "IP", 1.0), 18),
-        ((MASK, "EP", 2.0), 40),
-        ((value, "IP", 1.0), 30),
-    ):
+    for cell, bound in (((MASK, "IP", 1.0), 18), ((MASK, "EP", 2.0), 40), ((value, "IP", 1.0), 30)):
         x = summary(mean_closed(r, cell, at))
         name = f"{cell[0]}, {cell[1]}({cell[2]:g}): % of gap closed"
         rows.append(row(name, x, f"≥ {bound}", x.mean >= bound))
@@ -110,25 +98,21 @@ def effects(r: pd.DataFrame, s: Profile) -> list[dict]:
 
 
 def language(r: pd.DataFrame, s: Profile) -> list[dict]:
-    """Check what edits and pruning cost in language modelling."""
+    """Check the cost of edits and pruning in language modelling."""
     at, found = s.measured_sparsity, findings.language(r, s)
     worst = summary(pd.concat(found.gentle.values(), axis=1).abs().max(axis=1))
     pr = pd.concat(found.pruning.values(), axis=1)
     pruned = [to_opposite(t, (UNINFORMED_AS_VALUE, "PR", None), at) for t in OPPOSITE]
     random = pd.concat([findings.relative_perplexity(r, edit) for edit in pruned], axis=1)
-    excess = findings.ticket_excess(r, s).max(axis=None)
+    excess = float(findings.ticket_excess(r, s).max().max())
     lm = pd.concat([model_values(r, c, "stereoset_lm", at) for c in CONDITIONS], axis=1).min(axis=1)
-    over = pr.mean(axis=None) > 5 * found.worst
+    mean: Any = pr.mean(axis=None)
+    over, pr_each = mean > 5 * found.worst, summary(pr.mean(axis=1))
     tickets, limit = f"{100 * excess:.1f}", f"≤ {100 * WINNING_TICKET:g}"
     name = "largest excess perplexity of a subnetwork over dense, %"
     return [
         row("largest |Δperplexity| of IP, EP(2), %", worst, "≤ 2", worst.mean <= 2),
-        row(
-            "value-based PR's Δperplexity, %",
-            summary(pr.mean(axis=1)),
-            "> 5 × the largest mean above",
-            over,
-        ),
+        row("value-based PR's Δperplexity, %", pr_each, "> 5 × the largest mean above", over),
         row("uninformed PR's of the same size, %", summary(random.mean(axis=1)), "none", None),
         row(name, tickets, limit, excess <= WINNING_TICKET),
         row("LM score, lowest of the three models", summary(lm), "≥ 85", lm.mean() >= 85),

@@ -9,13 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from lcelib.paper.edits import MASK, OTHER_SEED, UNINFORMED, Edit, Where, main_value
-from lcelib.paper.findings import (
-    is_monotone,
-    language,
-    neutral_falls,
-    separation,
-    ticket_excess,
-)
+from lcelib.paper.findings import is_monotone, language, neutral_falls, separation, ticket_excess
 from lcelib.paper.results import (
     MEASURES,
     Cell,
@@ -37,8 +31,6 @@ SHOWS, PART, NOT = "shows", "shows in part", "does not show"
 # Table 5 at 30 % prints absolute changes; the perplexity there is 5.69 (Table 4).
 PAPER_LANGUAGE = "IP and EP(2): at most 0.7 % (0.041 of 5.69; Tab. 5, 30 %)"
 PAPER_PRUNING = "value-based PR +167 % (9.53 of 5.69)"
-
-
 Judgement = tuple[str, Summary, str]  # ours in words, its key number, the verdict
 
 
@@ -54,7 +46,7 @@ class Claim:
 
 
 def verdict(full: bool, part: bool) -> str:
-    """The verdict in words."""
+    """Return the verdict in words."""
     return SHOWS if full else PART if part else NOT
 
 
@@ -71,7 +63,7 @@ def separate(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
 def tickets(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
     """Judge claim 2: winning tickets to 40 %, bias kept."""
     excess, top = ticket_excess(r, s), max(s.sparsities)
-    worst = float(excess.max(axis=None))
+    worst = float(excess.max().max())
     left = min(model_gap(r, k, top).mean() / model_gap(r, k, 0.0).mean() for k in MEASURES)
     ours = f"perplexity at most {100 * worst:+.1f} %; {100 * left:.0f} % of the gap kept"
     ticket = worst <= WINNING_TICKET
@@ -84,11 +76,8 @@ def masks_differ(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
     share = summary(100 * mask_share(m, s.measured_sparsity, "stereotypical", "anti"))
     jaccard, seeds = 0.0, "not measured (one seed)"
     if len(s.seeds) > 1:
-        other = "stereotypical" + OTHER_SEED
-        null, left = (
-            mask_share(m, s.measured_sparsity, "stereotypical", other),
-            1 - s.measured_sparsity,
-        )
+        null = mask_share(m, s.measured_sparsity, "stereotypical", "stereotypical" + OTHER_SEED)
+        left = 1 - s.measured_sparsity
         jaccard = float(((left - null / 2) / (left + null / 2)).mean())
         seeds = f"{jaccard:.3f}"
     ours = f"{share.mean:.2f} % differ; Jaccard of two seeds {seeds}"
@@ -201,74 +190,34 @@ def _strategies(s: Profile) -> list[Cell]:
 
 
 CLAIMS = (
-    Claim(
-        1,
-        "Stereotypical and anti-stereotypical models separate",
-        "WEAT +0.93 / −0.75 (Tab. 1)",
-        "S > base > A in the mean, S > A in every seed on three measures, Δd ≥ 0.8",
-        separate,
-    ),
-    Claim(
-        2,
-        "Subnetworks to 40 % sparsity are winning tickets and keep the bias",
-        "perplexity within 5 %, WEAT 0.91 / −0.44 at 40 % (Tab. 1, 4)",
-        "perplexity ≤ +5 % in all; ≥ 50 % of each gap kept",
-        tickets,
-    ),
-    Claim(
-        3,
-        "Target and reference masks hardly differ; masks of seeds agree",
-        "< 0.5 % differ, Jaccard > 0.98",
-        "≤ 0.5 % and Jaccard > 0.98; in part: ≤ 1.2 %",
-        masks_differ,
-    ),
-    Claim(
-        4,
-        "Selected weights cluster in the last layers, in attention output",
-        "last layers, mostly attention.output.dense (Fig. 3)",
-        "last layer ≥ 1.2 × the mean density and attention output densest; in part: one",
-        clustered,
-    ),
-    Claim(
-        5,
-        "Nearly every strategy moves bias as intended, uninformed edits barely",
-        "Fig. 4",
-        "≥ 90 % of cells with the intended sign of the mean over seeds, and uninformed ≤ 5 % of the gap; in part: ≥ 75 %",
-        strategies_work,
-    ),
-    Claim(
-        6,
-        "WEAT is monotone in α and passes neutral at α = 2",
-        "Fig. 6a",
-        "monotone on [−2, 3] in both directions, d ≤ 0 at α = 2 from S; in part: monotone",
-        monotone_in_alpha,
-    ),
-    Claim(
-        7,
-        "Perplexity and LM score barely change, but for value-based pruning",
-        f"{PAPER_LANGUAGE}, {PAPER_PRUNING}",
-        "IP, EP(2) ≤ 2 % and ≤ 2 LM points, PR > 5 × the largest; in part: ≤ 2 %",
-        language_kept,
-    ),
-    Claim(
-        8,
-        "With sparsity mask-based edits get stronger, value-based weaker",
-        "stated in the text",
-        "share of the gap by IP(1) rises for mask and falls for value; in part: one",
-        sparsity_trend,
-    ),
-    Claim(
-        9,
-        "Value-based interpolation saturates in k",
-        "at k of 20–40 % (Fig. 5)",
-        "k = 40 % reaches ≥ 90 % of k = 100 %; in part: ≥ 75 %",
-        saturation,
-    ),
-    Claim(
-        10,
-        "Editing a neutral model away from the stereotypical one removes bias",
-        "α = −2 (Fig. 7)",
-        "all three measures fall at α = −2; in part: WEAT falls",
-        neutral_target,
-    ),
-)
+    Claim(1, "Stereotypical and anti-stereotypical models separate", "WEAT +0.93 / −0.75 (Tab. 1)",
+          "S > base > A in the mean, S > A in every seed on three measures, Δd ≥ 0.8", separate),
+    Claim(2, "Subnetworks to 40 % sparsity are winning tickets and keep the bias",
+          "perplexity within 5 %, WEAT 0.91 / −0.44 at 40 % (Tab. 1, 4)",
+          "perplexity ≤ +5 % in all; ≥ 50 % of each gap kept", tickets),
+    Claim(3, "Target and reference masks hardly differ; masks of seeds agree",
+          "< 0.5 % differ, Jaccard > 0.98", "≤ 0.5 % and Jaccard > 0.98; in part: ≤ 1.2 %",
+          masks_differ),
+    Claim(4, "Selected weights cluster in the last layers, in attention output",
+          "last layers, mostly attention.output.dense (Fig. 3)",
+          "last layer ≥ 1.2 × the mean density and attention output densest; in part: one",
+          clustered),
+    Claim(5, "Nearly every strategy moves bias as intended, uninformed edits barely", "Fig. 4",
+          "≥ 90 % of cells with the intended sign of the mean over seeds, and uninformed ≤ 5 % of "
+          "the gap; in part: ≥ 75 %", strategies_work),
+    Claim(6, "WEAT is monotone in α and passes neutral at α = 2", "Fig. 6a",
+          "monotone on [−2, 3] in both directions, d ≤ 0 at α = 2 from S; in part: monotone",
+          monotone_in_alpha),
+    Claim(7, "Perplexity and LM score barely change, but for value-based pruning",
+          f"{PAPER_LANGUAGE}, {PAPER_PRUNING}",
+          "IP, EP(2) ≤ 2 % and ≤ 2 LM points, PR > 5 × the largest; in part: ≤ 2 %",
+          language_kept),
+    Claim(8, "With sparsity mask-based edits get stronger, value-based weaker", "stated in the text",
+          "share of the gap by IP(1) rises for mask and falls for value; in part: one",
+          sparsity_trend),
+    Claim(9, "Value-based interpolation saturates in k", "at k of 20–40 % (Fig. 5)",
+          "k = 40 % reaches ≥ 90 % of k = 100 %; in part: ≥ 75 %", saturation),
+    Claim(10, "Editing a neutral model away from the stereotypical one removes bias",
+          "α = −2 (Fig. 7)", "all three measures fall at α = −2; in part: WEAT falls",
+          neutral_target),
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""How the results of a run differ from what is published of its profile."""
+"""Compare the results of a run with the published ones of its profile."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ SHOWN = {
 def lines(run: Run) -> list[str]:
     """Return three lines: verdicts, the largest difference per figure, and what to do with them.
 
-    Raises FileNotFoundError where nothing is published of the profile.
+    Raises FileNotFoundError if the profile has no published results.
     """
     ours, published = (
         {c["id"]: c["verdict"] for c in json.loads(p.read_text(encoding="utf-8"))}

@@ -1,4 +1,4 @@
-"""What the page of `make app` shows: its choices, their edits, and their scores along α."""
+"""The data of the page of `make app`: its choices, their edits, and their scores along α."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ SHOWN = ("weat_d", "stereoset_ss", "crows", "perplexity")
 
 
 def localizations(settings: Profile) -> dict[str, Where]:
-    """What the reader chooses from, and its name in the grid."""
+    """Return the localizations that a reader chooses from, by their label on the page."""
     k = f"{settings.k:.0%}".replace("%", " %")
     return {
         "by mask": MASK,
@@ -48,20 +48,20 @@ def localizations(settings: Profile) -> dict[str, Where]:
 
 
 class Edits:
-    """The edits of one seed: located weights and patches, each made once."""
+    """The edits of one seed: located weights and patches, each computed once."""
 
     def __init__(
         self, networks: Mapping[tuple[str, float], Subnetwork], settings: Profile, seed: int
-    ):
+    ) -> None:
         self.networks, self.settings, self.seed = networks, settings, seed
         self.located = lru_cache(self._located)
         self.patch = lru_cache(self._patch)
 
     def pair(self, direction: str) -> tuple[Subnetwork, Subnetwork]:
         """Return target and reference of a direction."""
-        return tuple(
-            self.networks[c, self.settings.measured_sparsity] for c in DIRECTIONS[direction]
-        )
+        target, reference = DIRECTIONS[direction]
+        at = self.settings.measured_sparsity
+        return self.networks[target, at], self.networks[reference, at]
 
     def _located(self, direction: str, where: Where, part: str) -> Located:
         found = find(where, *self.pair(direction), self.settings.k, self.seed, "EP")
@@ -77,7 +77,8 @@ def curves(run: Run, seed: int) -> pd.DataFrame:
     Columns: direction, localization, components, alpha, measure, value, n, variant.
     Resumes from what an interrupted call has finished.
     """
-    settings, rows, lm = run.settings, [], load(run.settings.model)
+    settings, lm = run.settings, load(run.settings.model)
+    rows: list[tuple] = []
     sparsities = enumerate((0.0, *settings.sparsities))
     paths = {(c, s): run.subnetwork(seed, c, i) for i, s in sparsities for c in settings.conditions}
     networks = sn.SubnetworkFiles(paths)

@@ -1,8 +1,9 @@
-"""Edits as keys: the same type writes the results table and reads it."""
+"""Edits as keys: one type to write the results table and to read it."""
 
 from dataclasses import dataclass, replace
 
 from lcelib.errors import LceError
+from lcelib.run.profiles import Profile
 
 OTHER_SEED = " (other seed)"
 
@@ -23,7 +24,7 @@ class Where:
     as_many_as: str | None = None
     matched: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         sized = {"mask": (None, None), "uninformed": (None, self.as_many_as)}
         wanted = sized.get(self.by, (self.k, None) if self.k else (None, "mask"))
         known = self.by in ("mask", "value", "uninformed")
@@ -40,7 +41,7 @@ class Where:
 
     @classmethod
     def parse(cls, text: str) -> "Where":
-        """Read what `str` writes."""
+        """Parse the text that `str` returns."""
         head, _, matched = text.partition(" by ")
         by, _, size = head.partition(" ")
         try:
@@ -81,7 +82,7 @@ class Edit:
         return start or self.target, end
 
     def columns(self) -> dict[str, object]:
-        """The columns of the results table that identify this edit."""
+        """Return the columns of the results table that identify this edit."""
         return {
             "target": self.target,
             "reference": self.reference,
@@ -102,6 +103,6 @@ def label(where: Where, strategy: str, alpha: float | None) -> str:
     return f"{where}, {strategy}" + ("" if alpha is None else f" α={alpha:g}")
 
 
-def main_value(settings) -> Where:
+def main_value(settings: Profile) -> Where:
     """Return the value-based localization at the profile's k."""
     return Where("value", k=settings.k)

@@ -1,21 +1,24 @@
 """Measuring the grid of edits: the rows of the results table."""
 
-import csv
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
+from torch import nn
 
 from lcelib.editing import edit, transfer
-from lcelib.files import atomic, cached_json
+from lcelib.files import cached_json, write_csv
 from lcelib.localization import Located, locate
 from lcelib.measures import Score
+from lcelib.measures.suite import Suite
 from lcelib.paper.edits import Edit, Where
 from lcelib.paper.grid import grid
 from lcelib.patches.patch import Patch
 from lcelib.run.profiles import OPPOSITE, ORIGINAL, Profile
-from lcelib.subnetworks import Subnetwork, dense
+from lcelib.subnetworks import Arrays, Subnetwork, dense
+
+Networks = Mapping[tuple[str, float], Subnetwork]  # by condition and sparsity
 
 COLUMNS = [
     "profile",
@@ -56,17 +59,19 @@ def find(
     )
     if where.by == "value":
         return locate(target, reference, by="value", k=like.size)
-    drawn = {"like": like, "seed": seed, "strategy": strategy, "match": where.matched}
-    return locate(target, reference, by="uninformed", **drawn)
+    return locate(
+        target, reference, by="uninformed", like=like, seed=seed, strategy=strategy,
+        match=where.matched,
+    )  # fmt: skip
 
 
 class Bench:
-    """One model that networks and patches are put into to be measured, each network once."""
+    """One model into which networks and patches are loaded for measuring, each network once."""
 
-    def __init__(self, networks: Mapping[tuple[str, float], Subnetwork], model, suite):
+    def __init__(self, networks: Networks, model: nn.Module, suite: Suite) -> None:
         self.networks, self.model, self.suite = networks, model, suite
         self._known: dict[tuple, dict[str, Score]] = {}
-        self._loaded = None
+        self._loaded: tuple[str, float] | None = None
 
     def load(self, key: tuple[str, float]) -> Subnetwork:
         """Put a network into the model."""
@@ -76,7 +81,7 @@ class Bench:
         return self.networks[key]
 
     def scores(self, key: tuple[str, float], brief: bool = False) -> dict[str, Score]:
-        """All scores of a network by measure, or all but the costly ones."""
+        """Return the scores of a network by measure, without the costly ones if `brief`."""
         if (known := self._known.get((key, False))) is not None:
             return known
         if (key, brief) not in self._known:
@@ -85,7 +90,7 @@ class Bench:
         return self._known[key, brief]
 
     def edited(self, key: tuple[str, float], patch: Patch, brief: bool) -> dict[str, Score]:
-        """The scores of a network with a patch."""
+        """Return the scores of a network with a patch applied."""
         self.load(key)
         with patch.applied(self.model):
             return {s.measure: s for s in self.suite(self.model, brief)}
@@ -93,19 +98,19 @@ class Bench:
 
 def measure_all(
     target: str,
-    networks: Mapping[tuple[str, float], Subnetwork],
-    model,
-    suite,
+    networks: Networks,
+    model: nn.Module,
+    suite: Suite,
     settings: Profile,
     seed: int,
     folder: Path,
 ) -> Iterator[dict]:
-    """Rows of the results table: the base model, one condition's subnetworks, and all its edits.
+    """Yield the results table: the base model, one condition's subnetworks, and all its edits.
 
     `model` is the base model, `networks` maps (condition, sparsity) to subnetworks;
     the other seed's are under the condition with " (other seed)". Every network
-    is measured once; every edit is applied, measured and taken back, and its rows
-    are kept in `folder`, so that a job that was stopped goes on there.
+    is measured once; every edit is applied, measured and reverted, and its rows
+    are cached in `folder`, so that an interrupted job resumes there.
     """
     base = dense(model)
     theta_0 = base.theta
@@ -135,8 +140,10 @@ def measure_all(
         yield from cached_json(folder / f"{number}.json", lambda cell=cell: rows(cell))
 
 
-def _edited(bench: Bench, cell: Edit, located, patch, settings, seed) -> list[dict]:
-    """All measures of one edit, beside those of its target and its reference."""
+def _edited(
+    bench: Bench, cell: Edit, located: Located, patch: Patch, settings: Profile, seed: int
+) -> list[dict]:
+    """Return all measures of one edit, beside those of its target and its reference."""
     own, (start, end) = (cell.target, cell.sparsity), cell.ends
     before, after = bench.scores(own), bench.edited(own, patch, cell.brief)
     other = {}
@@ -147,14 +154,14 @@ def _edited(bench: Bench, cell: Edit, located, patch, settings, seed) -> list[di
         _row(settings, seed, cell.columns(), located, score, before[name])
         | {
             "target_value": before[name].value,
-            "reference_value": other[name].value if name in other else "",
+            "reference_value": other[name].value if name in other else None,
             "perplexity_delta": delta,
         }
         for name, score in after.items()
     ]
 
 
-def _patch(cell: Edit, networks, located: Located, theta_0: dict[str, np.ndarray]) -> Patch:
+def _patch(cell: Edit, networks: Networks, located: Located, theta_0: Arrays) -> Patch:
     start, end = (networks[name, cell.sparsity] for name in cell.ends)
     target = networks[cell.target, cell.sparsity]
     alpha = 1.0 if cell.alpha is None else cell.alpha
@@ -165,7 +172,7 @@ def _patch(cell: Edit, networks, located: Located, theta_0: dict[str, np.ndarray
 
 
 def _separation(bench: Bench, settings: Profile, seed: int) -> Iterator[dict]:
-    """How far the two models differ, item by item, in every measure that has items."""
+    """Yield S − A, item by item, for every measure that has items."""
     at = settings.measured_sparsity
     first, second = (bench.scores((c, at)) for c in OPPOSITE)
     key = {"target": "stereotypical", "reference": "anti", "strategy": "difference", "sparsity": at}
@@ -183,28 +190,18 @@ def _row(
     score: Score,
     before: Score | None = None,
 ) -> dict:
-    """One line; `item_se` is the standard error over items, of the change where there is one."""
+    """Return one row; `item_se` is the standard error over items, of the change from `before`."""
     items = score.items
     if items is not None and before is not None:
         items = items - before.items
-    return {
-        "profile": settings.name,
-        "seed": seed,
-        **key,
-        "k": located.size if located else "",
-        "k_share": located.share if located else "",
-        "measure": score.measure,
-        "variant": score.variant,
-        "n": score.n,
-        "value": score.value,
-        "item_se": "" if items is None else float(items.std(ddof=1) / len(items) ** 0.5),
-    }
+    row = {"profile": settings.name, "seed": seed, **key}
+    if located is not None:
+        row |= {"k": located.size, "k_share": located.share}
+    if items is not None:
+        row["item_se"] = float(items.std(ddof=1) / len(items) ** 0.5)
+    return row | {k: v for k, v in vars(score).items() if k != "items"}
 
 
 def write_rows(path: Path, rows: Iterable[dict]) -> None:
-    """Write rows as CSV; numbers in full precision, so that equal values give equal bytes."""
-    with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", restval="")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()})
+    """Write rows of the results table as CSV; `k`, a count, stays a whole number."""
+    write_csv(path, pd.DataFrame(rows, columns=COLUMNS).astype({"k": "Int64"}))

@@ -1,4 +1,4 @@
-"""What the results of a run say, computed once: claims and checks judge these numbers."""
+"""The findings of a run, computed once: claims and checks judge these numbers."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,6 @@ import pandas as pd
 from lcelib.paper.edits import MASK, Edit, Where, main_value
 from lcelib.paper.results import (
     MEASURES,
-    NotInTableError,
     curve,
     edit_rows,
     model_gap,
@@ -52,7 +51,7 @@ def ticket_excess(r: pd.DataFrame, s: Profile) -> pd.DataFrame:
 
 
 def is_monotone(r: pd.DataFrame, target: str, where: Where, measure: str, s: Profile) -> bool:
-    """Whether the mean over seeds is strictly monotone in α on [−2, 3], towards the reference."""
+    """Return whether the mean over seeds is strictly monotone in α on [−2, 3], towards the reference."""
     means = curve(r, target, where, s.measured_sparsity, measure, MONOTONE).mean()
     steps = np.diff(means.to_numpy())
     return bool((steps < 0).all() if target == "stereotypical" else (steps > 0).all())
@@ -66,7 +65,7 @@ def relative_perplexity(r: pd.DataFrame, edit: Edit) -> pd.Series:
 
 @dataclass(frozen=True)
 class Language:
-    """What edits cost in language modelling."""
+    """The cost of edits in language modelling."""
 
     gentle: dict[Edit, pd.Series]  # Δperplexity in per cent of IP and EP(2), by seed
     lm: float  # the largest mean |ΔLM| of the same edits
@@ -84,7 +83,7 @@ class Language:
 
 
 def language(r: pd.DataFrame, s: Profile) -> Language:
-    """Collect what mask- and value-based edits do to perplexity and to StereoSet's LM score."""
+    """Collect the effect of mask- and value-based edits on perplexity and StereoSet's LM score."""
     at, value = s.measured_sparsity, main_value(s)
     gentle = [to_opposite(t, (w, *c), at) for t in OPPOSITE for w in (MASK, value) for c in GENTLE]
     lm = (edit_rows(r, edit, "stereoset_lm") for edit in gentle)
@@ -101,10 +100,3 @@ def neutral_falls(r: pd.DataFrame, s: Profile) -> dict[str, pd.Series]:
     edit = Edit("neutral", "stereotypical", MASK, "EP", -2.0, max(s.sparsities))
     rows = {k: edit_rows(r, edit, k) for k in MEASURES}
     return {k: x["value"] - x["target_value"] for k, x in rows.items()}
-
-
-def require(values: pd.Series) -> pd.Series:
-    """Return the values; raise NotInTableError where one is missing."""
-    if values.empty or values.isna().any():
-        raise NotInTableError("a value is missing")
-    return values

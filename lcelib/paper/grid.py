@@ -37,7 +37,7 @@ def _edits(
 
 
 def grid(target: str, settings: Profile) -> list[Edit]:
-    """All edits of one target. "short" leaves out all but the main comparison."""
+    """Return all edits of one target; the grid "short" has the main comparison only."""
     main, top = main_value(settings), max(settings.sparsities)
     s, edits = settings.measured_sparsity, []
     if settings.grid == "pretrained":
@@ -76,9 +76,9 @@ def grid(target: str, settings: Profile) -> list[Edit]:
 
 
 def _pretrained(target: str, settings: Profile) -> list[Edit]:
-    """The edits of a pretrained model: main ones with all measures, the others briefly.
+    """Return the edits of a pretrained model: main ones with all measures, the others briefly.
 
-    A cell costs a minute and more on a CPU, so the grid holds what the claims and figures ask for.
+    A cell takes over a minute on a CPU, so the grid holds only what the claims and figures need.
     """
     main, s, null = main_value(settings), settings.measured_sparsity, len(settings.seeds) > 1
     if target == ORIGINAL:

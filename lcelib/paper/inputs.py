@@ -13,12 +13,11 @@ from lcelib.run.paths import Run
 from lcelib.run.profiles import Profile
 
 TOY_SENTENCES = 60_000
-
-TOY_TEXT_SEED = 1000  # other sentences than the base model was trained on  # other sentences than the base model was trained on
+TOY_TEXT_SEED = 1000  # other sentences than the base model was trained on
 
 
 def read_texts(settings: Profile) -> list[str]:
-    """All sentences of the profile's texts."""
+    """Return all sentences of the profile's texts."""
     sentences = []
     for source in settings.texts:
         if source == "toybert":
@@ -39,7 +38,7 @@ def read_texts(settings: Profile) -> list[str]:
 
 
 def given_pairs(settings: Profile) -> list[Counterfactual]:
-    """The development pairs of WinoBias, where the profile names its folder."""
+    """Return the development pairs of WinoBias; none if the profile does not name its folder."""
     if not settings.pairs:
         return []
     pairs = winobias.read(sources.resolve(settings.pairs), "dev")
@@ -47,14 +46,14 @@ def given_pairs(settings: Profile) -> list[Counterfactual]:
 
 
 def make_corpus(settings: Profile) -> Corpus:
-    """Counterfactual augmentation of the profile's texts."""
+    """Augment the profile's texts with counterfactuals."""
     spec = read_spec(settings.bias_spec)
     given = given_pairs(settings)
     return build_corpus(read_texts(settings), spec, settings.max_pairs, given=given)
 
 
 def read_corpus(run: Run) -> Corpus:
-    """The corpus of a run."""
+    """Read the corpus of a run."""
     content = json.loads(run.corpus.read_text(encoding="utf-8"))
     for key in ("pairs", "held_out_pairs"):
         content[key] = [Counterfactual(**p) for p in content[key]]
@@ -62,7 +61,7 @@ def read_corpus(run: Run) -> Corpus:
 
 
 def mask_rates(settings: Profile, spec: BiasSpec, condition: str) -> tuple[dict, float]:
-    """How often words of the specification, and all other tokens, are masked (paper §4.1)."""
+    """Return the mask rate of each word of the specification, and of other tokens (paper §4.1)."""
     if condition == "neutral":
         return {}, settings.mask_rate_neutral
     return {w: settings.mask_rate_spec for w in spec.words}, settings.mask_rate_other

@@ -1,4 +1,4 @@
-"""Writes what a run showed: located weights, the claims ledger, and its tables on the pages."""
+"""The results of a run in writing: located weights, the claims ledger, tables for the pages."""
 
 import json
 from pathlib import Path
@@ -13,15 +13,18 @@ from lcelib.paper.claims import CLAIMS
 from lcelib.paper.edits import OTHER_SEED
 from lcelib.paper.results import NotInTableError
 from lcelib.run.paths import Run
-from lcelib.run.profiles import OPPOSITE
+from lcelib.run.profiles import OPPOSITE, Profile
 from lcelib.tensors import component
 
 MET = {True: "met    ", False: "NOT MET", None: "       "}
 UNTESTABLE = "cannot be tested at this profile"
 
 
-def judge(results: pd.DataFrame, located: pd.DataFrame, settings) -> list[dict]:
-    """All claims of the grid as dicts: id, claim, paper, ours, interval, n_seeds, threshold, verdict."""
+def judge(results: pd.DataFrame, located: pd.DataFrame, settings: Profile) -> list[dict]:
+    """Judge all claims of the grid.
+
+    Keys: id, claim, paper, ours, interval, n_seeds, threshold, verdict.
+    """
     ledger = []
     claims = pretrained.CLAIMS if settings.grid == "pretrained" else CLAIMS
     for claim in claims:
@@ -33,25 +36,19 @@ def judge(results: pd.DataFrame, located: pd.DataFrame, settings) -> list[dict]:
             ours, interval, verdict = "the grid of this profile does not hold it", None, UNTESTABLE
         bounds = [round(x, 4) for x in (interval.low, interval.high)] if interval else [np.nan]
         ledger.append(
-            {
-                "id": claim.id,
-                "claim": claim.claim,
-                "paper": claim.paper,
-                "ours": ours,
-                "interval": bounds if np.isfinite(bounds).all() else None,
-                "n_seeds": len(settings.seeds),
-                "threshold": claim.threshold,
-                "verdict": verdict,
-            }
+            {k: v for k, v in vars(claim).items() if k != "judge"}
+            | {"ours": ours, "verdict": verdict, "n_seeds": len(settings.seeds)}
+            | {"interval": bounds if np.isfinite(bounds).all() else None}
         )
     return ledger
 
 
 def located_table(run: Run) -> pd.DataFrame:
-    """How many weights every localization selects, per seed, sparsity, pair and tensor."""
+    """Count the weights every localization selects, per seed, sparsity, pair and tensor."""
     from lcelib import subnetworks as sn
 
-    settings, rows = run.settings, []
+    settings = run.settings
+    rows: list[tuple] = []
     for seed in settings.seeds:
         other = settings.other_seed(seed)
         for number, sparsity in enumerate(settings.sparsities, start=1):
@@ -68,43 +65,36 @@ def located_table(run: Run) -> pd.DataFrame:
                 for by, k in (("mask", None), ("value", settings.k)):
                     found = locate(t, r, by=by, k=k).positions
                     for name in t.mask:
-                        layer, part = component(name)
-                        selected, size = len(found.get(name, ())), t.theta[name].size
-                        rows.append(
-                            (seed, sparsity, target, reference, by, layer, part, selected, size)
-                        )
+                        counts = len(found.get(name, ())), t.theta[name].size
+                        key = (seed, sparsity, target, reference, by, *component(name))
+                        rows.append((*key, *counts))
     columns = "seed sparsity target reference localization layer component selected size"
     return pd.DataFrame(rows, columns=columns.split())
 
 
 def read(run: Run) -> tuple[list[dict], list[dict]]:
-    """The ledger and the checks of a run, or the published ones."""
+    """Read the ledger and the checks of a run, or the published ones."""
     folder = run.folder if run.claims.exists() else run.published
-    return tuple(
-        json.loads((folder / f"{n}.json").read_text(encoding="utf-8")) for n in ("claims", "checks")
-    )
+    texts = [(folder / f"{n}.json").read_text(encoding="utf-8") for n in ("claims", "checks")]
+    return json.loads(texts[0]), json.loads(texts[1])
 
 
 def summary_lines(run: Run) -> list[str]:
-    """The ledger and the checks in plain text."""
+    """Return the ledger and the checks in plain text."""
     ledger, tests = read(run)
     lines = [f"Claims at profile {run.settings.name!r}, {len(run.settings.seeds)} seeds:"]
     lines += [f"  {c['id']:2} {c['verdict']:16} {c['claim']}: {c['ours']}" for c in ledger]
     if tests:
         lines += ["", "Checks (mean over seeds [95 % interval]):"]
-        lines += [
-            f"  {MET[t['met']]} {t['check']}: {t['ours']} (threshold {t['threshold']})"
-            for t in tests
-        ]
+        text = "  {} {check}: {ours} (threshold {threshold})"
+        lines += [text.format(MET[t["met"]], **t) for t in tests]
     return lines
 
 
 def verdicts(ledger: list[dict], heading: str) -> list[str]:
     """Return the ledger as a Markdown table with one short line for each claim."""
     rows = [f"| | claim | {heading} | verdict |", "| --- | --- | --- | --- |"]
-    return rows + [
-        f"| {c['id']} | {c['claim']} | {c['ours']} | **{c['verdict']}** |" for c in ledger
-    ]
+    return rows + ["| {id} | {claim} | {ours} | **{verdict}** |".format(**c) for c in ledger]
 
 
 def table(ledger: list[dict], heading: str) -> list[str]:

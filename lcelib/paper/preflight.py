@@ -1,6 +1,7 @@
-"""What can be rejected before any work: files, word lists, a wrong tokenizer."""
+"""Reject what cannot work before any work: files, word lists, a wrong tokenizer."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lcelib.corpus import winobias
 from lcelib.corpus.augmentation import Corpus
@@ -11,11 +12,16 @@ from lcelib.paper.inputs import make_corpus, read_corpus
 from lcelib.run.paths import Run
 from lcelib.run.profiles import GENERATED, Profile
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from lcelib.models import LanguageModel
+
 
 def check_inputs(settings: Profile) -> Corpus:
-    """Refuse what cannot work before any work: files, specification, overlap with the text.
+    """Reject missing files, a bad specification, and one that does not occur in the texts.
 
-    Returns the corpus, which had to be made for that.
+    Returns the corpus, which is built to check the last of them.
     """
     read_spec(settings.bias_spec)
     if settings.measures:
@@ -48,8 +54,8 @@ def check_inputs(settings: Profile) -> Corpus:
     return read_corpus(run) if run.corpus.exists() else make_corpus(settings)
 
 
-def check_words(settings: Profile, tokenizer) -> None:
-    """Refuse word lists that the model's vocabulary cannot write, with the words."""
+def check_words(settings: Profile, tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Reject word lists that the model's vocabulary cannot write; name the words."""
     from lcelib.measures import Weat, weat
     from lcelib.models import unknown_words
 
@@ -62,10 +68,10 @@ def check_words(settings: Profile, tokenizer) -> None:
             Weat(weat.read(sources.resolve(place)), tokenizer)
 
 
-def check_prediction(settings: Profile, lm, sentences: list[str]) -> None:
-    """Refuse a model to which its own texts are stranger than chance: most likely a wrong tokenizer.
+def check_prediction(settings: Profile, lm: "LanguageModel", sentences: list[str]) -> None:
+    """Reject a model that predicts its own texts worse than chance: probably a wrong tokenizer.
 
-    A tokenizer of the right size with other ids cannot be told by looking at it.
+    A tokenizer of the right size with other ids cannot be recognized otherwise.
     """
     from lcelib.measures import Perplexity
     from lcelib.measures.suite import Suite

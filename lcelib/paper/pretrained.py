@@ -1,4 +1,4 @@
-"""What editing a pretrained model showed: claims with fixed thresholds, tables, and a summary.
+"""Claims about editing a pretrained model, with fixed thresholds, and a summary in sentences.
 
 The paper's claims are about three fine-tuned models. Here two are fine-tuned, and the
 pretrained model itself is the neutral target. The measure is the held-out half of
@@ -38,7 +38,7 @@ from lcelib.run.profiles import OPPOSITE, ORIGINAL, Profile
 
 
 def separate(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
-    """S above the original above A on held-out pairs."""
+    """Judge claim 1: S above the original above A on held-out pairs."""
     at = s.measured_sparsity
     values = {c: model_values(r, c, MARGIN, at) for c in (*OPPOSITE, ORIGINAL)}
     gap = values["stereotypical"] - values["anti"]
@@ -48,7 +48,7 @@ def separate(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
 
 
 def few_weights(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
-    """The masks differ in under .5 % of the weights."""
+    """Judge claim 2: the masks differ in under .5 % of the weights."""
     found = summary(100 * mask_share(m, s.measured_sparsity, "stereotypical", "anti"))
     return f"{found.mean:.3f} % of the mask bits differ", found, verdict(found.mean <= 0.5, False)
 
@@ -64,7 +64,7 @@ def _mask_based(target: str) -> Callable[[pd.DataFrame, pd.DataFrame, Profile], 
 
 
 def beats_uninformed(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
-    """Mask-based edits do ten times what as many random weights do, in both directions."""
+    """Judge claim 5: mask-based edits close ten times what as many random weights do."""
     ratios, texts = [], []
     for target in OPPOSITE:
         mask, random = (share(r, target, w, 2.0, s).mean() for w in (MASK, UNINFORMED))
@@ -75,7 +75,7 @@ def beats_uninformed(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
 
 
 def beats_matched(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
-    """Nor do random weights of the same matrices and sizes do it."""
+    """Judge claim 6: nor do random weights of the same matrices and sizes."""
     mask = share(r, "stereotypical", MASK, 2.0, s).mean()
     found = {w.matched: share(r, "stereotypical", w, 2.0, s) for w in MATCHED}
     ours = "α = 2: " + ", ".join(f"matched by {n} {x.mean():+.1f} %" for n, x in found.items())
@@ -84,7 +84,7 @@ def beats_matched(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
 
 
 def null_contrast(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
-    """Editing towards the other seed of the same condition moves bias little, up or down.
+    """Judge claim 7: editing towards the other seed of a condition moves bias little, up or down.
 
     Each seed is edited towards the next in a circle, so the signed effects cancel whatever
     the edit does; the absolute ones are judged.
@@ -104,7 +104,7 @@ def null_contrast(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
 
 
 def language_kept(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
-    """Perplexity changes by less than 2 % under every interpolation and extrapolation to α = 2."""
+    """Judge claim 8: perplexity changes by at most 2 % under every IP, and EP to α = 2."""
     changes = {
         (w, a, t): relative_perplexity(r, sweep(t, w, a, s))
         for t in OPPOSITE
@@ -120,7 +120,7 @@ def language_kept(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
 
 
 def original_improves(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
-    """The original model, edited along A − S, loses half of its margin or more, and random weights don't."""
+    """Judge claim 9: along A − S the original loses half of its margin; random weights do nothing."""
     before = model_values(r, ORIGINAL, MARGIN, s.measured_sparsity).mean()
     main, random = (change(r, of_original(w, 1.0, s)) for w in (main_value(s), UNINFORMED_AS_VALUE))
     ours = (
@@ -133,7 +133,7 @@ def original_improves(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement
 
 
 def original_kept(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
-    """That edit leaves the language model as it was."""
+    """Judge claim 10: that edit barely changes the language model."""
     edit = of_original(main_value(s), 1.0, s)
     lm, perplexity = change(r, edit, "stereoset_lm"), relative_perplexity(r, edit)
     fine = [abs(perplexity.mean()) <= 2, abs(lm.mean()) <= 2]
@@ -142,7 +142,7 @@ def original_kept(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
 
 
 def elsewhere(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> Judgement:
-    """The two models separate on benchmarks of other kinds too."""
+    """Judge claim 11: the two models separate on StereoSet and CrowS-Pairs too."""
     table = separation(r)
     other = table[table["measure"].isin(["stereoset_margin", "crows_margin"])]
     seen = (other["difference"] > 1.96 * other["se"]).groupby(other["measure"]).all()
@@ -182,7 +182,7 @@ CLAIMS = (
 
 
 def sentences(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> list[str]:
-    """Three sentences, with numbers, on what the run shows."""
+    """Summarize the run in three sentences with numbers."""
     at, n = s.measured_sparsity, len(s.seeds)
     cells = {(t, a): share(r, t, MASK, a, s).mean() for t in OPPOSITE for a in (1.0, 2.0)}
     random = share(r, "stereotypical", UNINFORMED, 2.0, s).mean()
@@ -209,7 +209,7 @@ def sentences(r: pd.DataFrame, m: pd.DataFrame, s: Profile) -> list[str]:
 
 
 def power(r: pd.DataFrame) -> str:
-    """How many items StereoSet and CrowS-Pairs would need to tell the two models apart."""
+    """Return how many items StereoSet and CrowS-Pairs need to tell the two models apart."""
     items, texts = needed(r), []
     for measure, name in zip(SEPARATION[1:3], ("StereoSet", "CrowS-Pairs"), strict=True):
         has, needs = items.loc[measure, "n"], items.loc[measure, "needed"]

@@ -1,8 +1,10 @@
-"""What every edit of a pretrained model did, read from the results table.
+"""The effect of every edit of a pretrained model, read from the results table.
 
 The measure is the held-out half of WinoBias: the mean of
 ln p(pro-stereotypical) − ln p(anti-stereotypical), called margin.
 """
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,12 +16,7 @@ from lcelib.paper.results import closed, edit_rows, model_values, select, to_opp
 from lcelib.run.profiles import OPPOSITE, ORIGINAL, Profile
 
 MARGIN = "winobias_margin"
-SEPARATION = (
-    "winobias_margin",
-    "stereoset_margin",
-    "crows_margin",
-    "agreement_margin",
-)
+SEPARATION = ("winobias_margin", "stereoset_margin", "crows_margin", "agreement_margin")
 POWER = 1.96 + 0.84  # two-sided 5 %, power 80 %
 
 
@@ -46,7 +43,7 @@ def change(r: pd.DataFrame, edit: Edit, measure: str = MARGIN) -> pd.Series:
 
 
 def separation(r: pd.DataFrame) -> pd.DataFrame:
-    """S − A on every measure with items, by seed: difference, its standard error over items, n."""
+    """Return S − A on every measure with items, by seed: difference, standard error, n items."""
     rows = select(r, target="stereotypical", reference="anti", strategy="difference")
     rows = rows[rows["measure"].isin(SEPARATION)]
     out = rows[["seed", "measure", "value", "item_se", "n"]].copy()
@@ -55,7 +52,7 @@ def separation(r: pd.DataFrame) -> pd.DataFrame:
 
 
 def needed(r: pd.DataFrame) -> pd.DataFrame:
-    """Per measure, the number of items at which the mean difference of the seeds would be seen.
+    """Return, per measure, the number of items needed to detect the mean difference over seeds.
 
     With 80 % power at the 5 % level: n (2.8 · se / difference)²; infinite where S is not
     above A in the mean.
@@ -67,7 +64,7 @@ def needed(r: pd.DataFrame) -> pd.DataFrame:
 
 
 def edits(r: pd.DataFrame, s: Profile) -> pd.DataFrame:
-    """Every edit of the two fine-tuned models: weights, share of the margin's gap, perplexity.
+    """Tabulate every edit of the fine-tuned models: weights, share of the margin's gap, perplexity.
 
     `closed` is the mean over seeds in per cent, `low` and `high` its 95 % interval over
     the pairs of WinoBias (the seeds score the same pairs, so the mean of their standard
@@ -99,8 +96,8 @@ def edits(r: pd.DataFrame, s: Profile) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def one_edit(r: pd.DataFrame, row, sparsity: float) -> pd.DataFrame:
-    """All measures of one row of `edits`, mean over seeds: before, after, and of the reference."""
+def one_edit(r: pd.DataFrame, row: Any, sparsity: float) -> pd.DataFrame:
+    """Return all measures of one row of `edits`, means over seeds: before, after, reference."""
     alpha = None if row.alpha is None or np.isnan(row.alpha) else row.alpha
     cells = select(
         r, target=row.target, reference=row.reference, localization=row.localization,
@@ -111,7 +108,7 @@ def one_edit(r: pd.DataFrame, row, sparsity: float) -> pd.DataFrame:
 
 
 def originals(r: pd.DataFrame, s: Profile) -> pd.DataFrame:
-    """Every edit of the original model: WinoBias in per cent and as margin, perplexity.
+    """Tabulate every edit of the original model: WinoBias in per cent and as margin, perplexity.
 
     `low` and `high` bound the margin's change, 95 % over the pairs of WinoBias.
     """

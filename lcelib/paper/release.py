@@ -26,17 +26,18 @@ still binds a pronoun to the right one of two nouns, which WinoBias's type 2 tur
 direction of what is released here stays "unknown" until that is among the measures.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 import pandas as pd
+from transformers import PreTrainedTokenizerBase
 
 from lcelib import kernels
 from lcelib.editing import transfer
-from lcelib.files import atomic
 from lcelib.localization import Located, locate
-from lcelib.measures import Score
+from lcelib.measures import CrowsPairs, Perplexity, Score, crows
 from lcelib.measures.registry import NEUTRAL
+from lcelib.measures.suite import Suite
+from lcelib.paper.inputs import read_corpus
 from lcelib.patches.patch import Patch
 from lcelib.run.paths import Run
 from lcelib.run.profiles import CONDITIONS, MEAN, Profile
@@ -57,6 +58,7 @@ COLUMNS = [
     "change_se",
     "neutral",
 ]
+Pair = tuple[Subnetwork, Subnetwork]  # stereotypical and anti-stereotypical
 LICENCE = "Apache-2.0, as the model"
 CITATION = "Lutz, Choenni, Strohmaier, Lauscher: Local Contrastive Editing of Gender Stereotypes, EMNLP 2024"
 NO_DIRECTION = (
@@ -83,32 +85,34 @@ LIMITS = (
 
 
 def limits(model: str) -> str:
-    """Return what a patch for this model does not do, with what was counted of the shipped one."""
+    """Return the limits of a patch for this model, with the counts known of the shipped one."""
     return " ".join(filter(None, (NO_DIRECTION, COUNTED.get(model), LIMITS)))
 
 
 def seeds_of(settings: Profile, name: str) -> tuple[int, ...]:
-    """The seeds whose models a contrast is made of."""
+    """Return the seeds whose models make up a contrast."""
     return settings.seeds if name == MEAN else (int(name),)
 
 
-def contrast(run: Run, name: str) -> tuple[Subnetwork, Subnetwork]:
-    """The dense stereotypical and anti-stereotypical model of one seed, or their means."""
+def contrast(run: Run, name: str) -> Pair:
+    """Return the dense stereotypical and anti-stereotypical model of one seed, or their means."""
     seeds = seeds_of(run.settings, name)
-    found = []
-    for condition in CONDITIONS[:2]:
+
+    def mean(condition: str) -> Subnetwork:
         models = SubnetworkFiles({s: run.subnetwork(s, condition, 0) for s in seeds}, kept=1)
         first = models[seeds[0]]
         theta = {n: value / len(seeds) for n, value in first.theta.items()}
         for seed in seeds[1:]:
             for n, value in models[seed].theta.items():
                 theta[n] += value / len(seeds)
-        found.append(Subnetwork(theta, first.mask, first.initial))
-    return tuple(found)
+        return Subnetwork(theta, first.mask, first.initial)
+
+    stereotypical, anti = CONDITIONS[:2]
+    return mean(stereotypical), mean(anti)
 
 
 def pruned(network: Subnetwork, sparsity: float) -> Subnetwork:
-    """A dense model with the mask of its largest weights (one shot, no rewinding)."""
+    """Return a dense model with the mask of its largest weights (one shot, no rewinding)."""
     mask = kernels.prune_masks(network.weights, round(sparsity * network.total))
     return Subnetwork(network.theta, mask, network.initial)
 
@@ -116,7 +120,7 @@ def pruned(network: Subnetwork, sparsity: float) -> Subnetwork:
 def locations(
     stereotypical: Subnetwork, anti: Subnetwork, sparsity: float
 ) -> Iterator[tuple[str, Subnetwork, Subnetwork, Located]]:
-    """By mask, and by value for each share: name, the two networks, the located weights."""
+    """Yield by mask, and by value for each share: name, both networks, the located weights."""
     pair = pruned(stereotypical, sparsity), pruned(anti, sparsity)
     yield "mask", *pair, locate(*pair, by="mask")
     for share in SHARES:
@@ -124,12 +128,8 @@ def locations(
         yield f"value {share:g}", stereotypical, anti, located
 
 
-def validation(run: Run, tokenizer):
-    """The measures that choose: held-out training pairs, general agreement, perplexity."""
-    from lcelib.measures import CrowsPairs, Perplexity, crows
-    from lcelib.measures.suite import Suite
-    from lcelib.paper.inputs import read_corpus
-
+def validation(run: Run, tokenizer: PreTrainedTokenizerBase) -> Suite:
+    """Return the measures that choose: held-out training pairs, general agreement, perplexity."""
     corpus = read_corpus(run)
     pairs = [(p.stereotypical, p.anti) for p in corpus.held_out_pairs]
     agreement = crows.read(run.probe["agreement"], "agreement")
@@ -141,14 +141,8 @@ def validation(run: Run, tokenizer):
     return Suite(measures, tokenizer)
 
 
-def write_table(path: Path, rows: list[dict], columns: Sequence[str] | None = None) -> None:
-    """Rows as CSV, complete or not at all."""
-    with atomic(path) as temporary:
-        pd.DataFrame(rows, columns=columns).to_csv(temporary, index=False, float_format="%.9g")
-
-
 def admissible(table: pd.DataFrame) -> pd.Series:
-    """Which rows of one contrast's table meet the conditions of the rule's first part."""
+    """Return which rows of one contrast's table meet the first part of the rule."""
     base = table[table["alpha"] == 0].iloc[0]
     return (
         (table["alpha"] > 0)
@@ -158,7 +152,7 @@ def admissible(table: pd.DataFrame) -> pd.Series:
 
 
 def choose(table: pd.DataFrame) -> tuple[str, float, bool] | None:
-    """Localization and α by the rule, and whether they are admissible for every contrast."""
+    """Return localization and α by the rule, and whether every contrast admits them."""
     fine = {}
     for name, rows in table.groupby("contrast"):
         passed = rows[admissible(rows)]
@@ -175,16 +169,17 @@ def choose(table: pd.DataFrame) -> tuple[str, float, bool] | None:
 
 
 def at_setting(run: Run, base: Subnetwork, how: str, alpha: float) -> Iterator[tuple[str, Patch]]:
-    """The patches at one setting: of each seed, random weights, two seeds of S, and of the mean."""
+    """Yield the patches at one setting: each seed, two seeds of S, random weights, the mean."""
     sparsity, seeds = run.settings.measured_sparsity, run.settings.seeds
 
-    def located(pair: tuple[Subnetwork, Subnetwork]) -> tuple:
-        return next(rest for name, *rest in locations(*pair, sparsity) if name == how)
+    def located(pair: Pair) -> tuple[Subnetwork, Subnetwork, Located]:
+        named = locations(*pair, sparsity)
+        return next((start, end, here) for name, start, end, here in named if name == how)
 
     for seed in seeds:
         yield f"A - S, seed {seed}", transfer(base, *located(contrast(run, str(seed))), alpha)
     if len(seeds) > 1:
-        pair = tuple(contrast(run, str(seed))[0] for seed in seeds[:2])
+        pair = contrast(run, str(seeds[0]))[0], contrast(run, str(seeds[1]))[0]
         yield f"S, seeds {seeds[1]} - {seeds[0]}", transfer(base, *located(pair), alpha)
     start, end, here = located(contrast(run, MEAN))
     random = locate(start, end, by="uninformed", like=here, seed=seeds[0])
@@ -193,7 +188,7 @@ def at_setting(run: Run, base: Subnetwork, how: str, alpha: float) -> Iterator[t
 
 
 def changes(before: Iterable[Score], after: Iterable[Score]) -> list[dict]:
-    """Each measure before and after, as a patch file lists it, with the change's standard error."""
+    """List each measure before and after, as in a patch file, with the change's standard error."""
     known, rows = {s.measure: s for s in before}, []
     for score in after:
         old = known[score.measure]

@@ -13,7 +13,7 @@ from lcelib.run.profiles import Profile
 
 
 def closing(settings: Profile, start: float) -> str:
-    """Return what a run showed, how it compares with what is published, and where its time went."""
+    """Return the results of a run, their comparison with the published ones, and the time spent."""
     run = Run(settings)
     lines = [f"Results: {run.folder}", "", *summary_lines(run), "", "Where the time went:"]
     if settings.grid == "pretrained":

@@ -15,7 +15,7 @@ Cell = tuple[Where, str, float | None]  # localization, strategy, α
 
 
 class NotInTableError(LookupError):
-    """The results table does not hold what was asked for."""
+    """The results table lacks the requested rows."""
 
 
 def read_results(path: Path) -> pd.DataFrame:
@@ -29,7 +29,7 @@ def table(run: Run) -> pd.DataFrame:
 
 
 def full_grid(settings: Profile) -> bool:
-    """Whether the run holds all that figures and checks ask for."""
+    """Return whether the run has everything that the figures and checks need."""
     return settings.grid == "paper" and len(settings.seeds) > 1 and len(settings.sparsities) > 1
 
 
@@ -68,7 +68,7 @@ def edit_rows(results: pd.DataFrame, edit: Edit, measure: str) -> pd.DataFrame:
 
 
 def has(results: pd.DataFrame, edit: Edit) -> bool:
-    """Whether the table holds an edit."""
+    """Return whether the table holds an edit."""
     return not select(results, **edit.columns()).empty
 
 
@@ -134,11 +134,14 @@ def density(rows: pd.DataFrame, by: str) -> pd.Series:
 
 
 def closed_table(
-    results: pd.DataFrame, cells: Sequence[Cell], sparsity: float, measures=MEASURES
+    results: pd.DataFrame,
+    cells: Sequence[Cell],
+    sparsity: float,
+    measures: Sequence[str] = MEASURES,
 ) -> pd.DataFrame:
     """Return the mean percentage of the gap closed: edits (rows) by target and measure (columns).
 
-    An edit that the table does not hold is NaN there.
+    An edit that is missing from the table is NaN.
     """
 
     def mean(edit: Edit, measure: str) -> float:
@@ -154,7 +157,9 @@ def closed_table(
     return pd.DataFrame(rows).T
 
 
-def model_table(results, names, measures, sparsity: float = 0.0) -> pd.DataFrame:
+def model_table(
+    results: pd.DataFrame, names: Sequence[str], measures: Sequence[str], sparsity: float = 0.0
+) -> pd.DataFrame:
     """Return means over seeds of unedited models: measures (rows) by model (columns)."""
     return pd.DataFrame(
         {n: {m: model_values(results, n, m, sparsity).mean() for m in measures} for n in names}
@@ -162,7 +167,12 @@ def model_table(results, names, measures, sparsity: float = 0.0) -> pd.DataFrame
 
 
 def edit_table(
-    results, target: str, cells: Sequence[Cell], sparsity: float, measure: str, reference=None
+    results: pd.DataFrame,
+    target: str,
+    cells: Sequence[Cell],
+    sparsity: float,
+    measure: str,
+    reference: str | None = None,
 ) -> pd.DataFrame:
     """Return means over seeds of value, target, reference and Δperplexity of the edits it holds."""
     columns = ["target_value", "value", "reference_value", "perplexity_delta"]

@@ -1,6 +1,8 @@
 """Statistics over seeds: mean and spread, exact paired tests, and the share of a gap closed."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -20,10 +22,10 @@ class Summary:
         return f"{self.mean:.3g} [{self.low:.3g}, {self.high:.3g}], n = {self.n}"
 
 
-def summary(values) -> Summary:
-    """Summary of one value per seed; with one seed there is no spread (NaN).
+def summary(values: Iterable[float]) -> Summary:
+    """Summarize one value per seed; with one seed the spread is NaN.
 
-    Raises ValueError where there is no value at all.
+    Raises ValueError if there are no values.
     """
     x = np.asarray(list(values), float)
     if not len(x):
@@ -56,11 +58,11 @@ class Paired:
         return f"p = {self.p:.3g} (corrected for {self.tests} tests)"
 
 
-def paired_test(differences, tests: int = 1) -> Paired:
+def paired_test(differences: Iterable[float], tests: int = 1) -> Paired:
     """Test that paired differences tend to be positive (paper §4.3: Wilcoxon, Bonferroni).
 
-    The null distribution is enumerated; with n pairs no p below tests / 2^n can
-    come out, which is reported beside it: n = 4 never reaches 0.05.
+    The null distribution is enumerated; with n pairs p cannot be below
+    tests / 2^n, which is reported beside it: n = 4 never reaches 0.05.
     """
     d = np.asarray([x for x in differences if x != 0], float)
     n = len(d)
@@ -73,11 +75,14 @@ def paired_test(differences, tests: int = 1) -> Paired:
     return Paired(min(p * tests, 1.0), min(tests / 2**n, 1.0), n, tests)
 
 
-def gap_closed(value, target, reference):
-    """The share of the way from target to reference that an edit went: (t − v) / (t − r)."""
+def gap_closed(value: Any, target: Any, reference: Any) -> Any:
+    """Return the share of the gap from target to reference that is closed: (t − v) / (t − r).
+
+    Numbers, arrays or series, elementwise.
+    """
     return (target - value) / (target - reference)
 
 
 def yes_no(value: bool) -> str:
-    """A truth value in words."""
+    """Return a truth value in words."""
     return "yes" if value else "no"

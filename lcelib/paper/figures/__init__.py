@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lcelib.files import sha256
+from lcelib.files import sha256, write_csv
 from lcelib.paper.figures import pretrained as _pretrained
 from lcelib.paper.figures import results as _results
 from lcelib.paper.figures import schematic as _schematic
@@ -39,9 +39,9 @@ TABLES = {
 def draw_all(
     results: pd.DataFrame, located: pd.DataFrame, folder: Path, grid: str = "paper"
 ) -> list[str]:
-    """Draw whatever the table holds into `folder` as PNG and PDF (tables also as CSV).
+    """Draw what the table has data for into `folder` as PNG and PDF (tables also as CSV).
 
-    Returns the names that were left out because the table lacks their data.
+    Returns the names that are missing because the table lacks their data.
     """
     folder.mkdir(parents=True, exist_ok=True)
     style()
@@ -58,20 +58,20 @@ def draw_all(
         except NotInTableError:
             missing.append(name)
             continue
-        table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+        write_csv(folder / f"{name}.csv", table)
         save(_tables.render(table), folder / name)
     return missing
 
 
 def draw_glue(glue: pd.DataFrame, folder: Path) -> None:
-    """Table 2, where the tasks were run."""
+    """Draw Table 2 from the scores of the tasks."""
     table = _tables.understanding(glue)
-    table.to_csv(folder / "table2.csv", index=False, lineterminator="\n")
+    write_csv(folder / "table2.csv", table)
     save(_tables.render(table, "one seed"), folder / "table2")
 
 
 def manifest(folder: Path, results: Path, located: Path) -> dict[str, dict]:
-    """File name → the function and rule that made it, the hashes of its data and its own.
+    """Map each file name to the function and rule that made it, and to the hashes of data and file.
 
     Figures 1 and 2 are computed from sixteen weights in the code and have no data.
     """

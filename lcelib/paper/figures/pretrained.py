@@ -23,12 +23,14 @@ NAMES = {
 }
 
 
-def _sparsity(results) -> float:
+def _sparsity(results: pd.DataFrame) -> float:
     return float(results.loc[results["k"].notna(), "sparsity"].iloc[0])
 
 
-def _sweep(results, target, where, measure):
-    """α → values by seed, with the unedited target at 0."""
+def _sweep(
+    results: pd.DataFrame, target: str, where: Where, measure: str
+) -> dict[float, pd.Series]:
+    """Return values by seed for each α, with the unedited target at 0."""
     at = _sparsity(results)
     cells = select(results, target=target, reference=OPPOSITE[target], localization=str(where))
     found = {0.0: model_values(results, target, measure, at)}
@@ -38,8 +40,8 @@ def _sweep(results, target, where, measure):
     return dict(sorted(found.items()))
 
 
-def alpha_sweep(results, located) -> plt.Figure:
-    """WinoBias margin and perplexity against α, equally many weights; a thin line for each seed."""
+def alpha_sweep(results: pd.DataFrame, located: pd.DataFrame) -> plt.Figure:
+    """Plot WinoBias margin and perplexity against α, equally many weights; thin lines are seeds."""
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 4.4), sharex=True, height_ratios=(3, 2))
     for column, (target, colour) in zip(axes.T, DIRECTIONS.items(), strict=True):
         for where, (marker, line, _) in LOOKS.items():
@@ -70,8 +72,8 @@ def alpha_sweep(results, located) -> plt.Figure:
     return figure
 
 
-def original_target(results, located) -> plt.Figure:
-    """The original model's margin after every edit, with the 95 % interval of its change over pairs."""
+def original_target(results: pd.DataFrame, located: pd.DataFrame) -> plt.Figure:
+    """Plot the original model's margin after every edit, with its change's 95 % interval over pairs."""
     at = _sparsity(results)
     cells = select(results, measure=MARGIN, target=ORIGINAL)
     edits = cells[cells["k"].notna()]
@@ -103,14 +105,14 @@ def original_target(results, located) -> plt.Figure:
 
 
 def _short(reference: str) -> str:
-    """ "anti - stereotypical" → "A − S"."""
+    """Abbreviate a reference: "anti - stereotypical" is "A − S"."""
     letters = {"anti": "A", "stereotypical": "S", "stereotypical (other seed)": "S′"}
     parts = [letters[x] for x in reference.split(" - ")]
     return " − ".join(parts) if len(parts) > 1 else f"away from {parts[0]}"
 
 
-def what_separates(results, located) -> plt.Figure:
-    """S − A per measure in units of the items' standard deviation, and the items it takes to see it."""
+def what_separates(results: pd.DataFrame, located: pd.DataFrame) -> plt.Figure:
+    """Plot S − A per measure in standard deviations of an item, with the items needed to detect it."""
     table = separation(results)
     figure, axis = plt.subplots(figsize=(WIDTH, 2.4))
     for y, measure in enumerate(SEPARATION):
@@ -133,6 +135,6 @@ def what_separates(results, located) -> plt.Figure:
 
 
 def _items(row: pd.Series) -> str:
-    """How many items a measure has, and how many it would take."""
+    """Return how many items a measure has, and how many it needs."""
     enough = "S not above A" if np.isinf(row["needed"]) else f"needs {row['needed']:,.0f}"
     return f"{row['n']:,.0f} items, {enough}"

@@ -35,9 +35,12 @@ STRATEGIES = (
     ("SW", None, "SW"),
 )
 
+DOTS = {ARROW[t]: DIRECTIONS[t] for t in OPPOSITE}  # of the legend
+TARGET = ("unedited target", {"color": "black", "lw": 0.8})
 
-def _middle(results) -> float:
-    """The sparsity at which the α sweep was run."""
+
+def _middle(results: pd.DataFrame) -> float:
+    """Return the sparsity of the α sweep."""
     rows = select(results, localization=str(MASK), strategy="EP", alpha=3.0)
     if rows.empty:
         raise NotInTableError("no α sweep")
@@ -60,7 +63,7 @@ def edit_values(
 
 
 def located_heatmap(results: pd.DataFrame, located: pd.DataFrame) -> plt.Figure:
-    """Figure 3: share of weights selected per layer and component at the highest sparsity.
+    """Draw Figure 3: share of weights selected per layer and component at the highest sparsity.
 
     Mean over seeds, both localizations, in per cent of the weights of each matrix.
     """
@@ -83,7 +86,7 @@ def located_heatmap(results: pd.DataFrame, located: pd.DataFrame) -> plt.Figure:
 
 
 def strategies(results: pd.DataFrame, located: pd.DataFrame) -> plt.Figure:
-    """Figure 4: every strategy in both directions, mean ± sd over seeds; white: uninformed.
+    """Draw Figure 4: every strategy in both directions, mean ± sd over seeds.
 
     Dashed lines: the unedited target of that colour; dotted: no bias. The white
     circles are edits of as many weights drawn at random.
@@ -114,12 +117,12 @@ def strategies(results: pd.DataFrame, located: pd.DataFrame) -> plt.Figure:
         axis.set_xlabel(LABELS[measure])
     ticks = [-i - (i >= len(STRATEGIES)) * 0.7 for i in range(len(rows))]
     axes[0].set_yticks(ticks, [f"{where.by}  {name}" for where, _, (*_, name) in rows])
-    _direction_legend(figure, extra="uninformed")
+    _legend(figure, DOTS, TARGET, uninformed=True)
     return figure
 
 
 def share_sweep(results: pd.DataFrame, located: pd.DataFrame) -> plt.Figure:
-    """Figure 5: value-based IP with α = ½ against the share k of shared weights."""
+    """Draw Figure 5: value-based IP with α = ½ against the share k of shared weights."""
     sparsity = _middle(results)
     places = map(Where.parse, results["localization"].dropna().unique())
     shares = sorted(where.k for where in places if where.k is not None)
@@ -138,12 +141,12 @@ def share_sweep(results: pd.DataFrame, located: pd.DataFrame) -> plt.Figure:
         axis.axhline(UNBIASED[measure], color="black", ls=":", lw=0.8)
         axis.margins(y=0.12)
         axis.set(xlabel="k, % of shared weights", ylabel=LABELS[measure])
-    _direction_legend(figure)
+    _legend(figure, DOTS, TARGET)
     return figure
 
 
 def alpha_sweep(results: pd.DataFrame, located: pd.DataFrame) -> plt.Figure:
-    """Figure 6: bias and Δ perplexity against α, three localizations with equally many weights."""
+    """Draw Figure 6: bias and Δ perplexity against α, three localizations of equally many weights."""
     sparsity = _middle(results)
     alphas = sorted({0.0, *select(results, localization=str(VALUE_AS_MASK))["alpha"].dropna()})
     looks = {MASK: ("o", "-"), VALUE_AS_MASK: ("s", "--"), UNINFORMED: ("o", ":")}
@@ -175,7 +178,9 @@ def alpha_sweep(results: pd.DataFrame, located: pd.DataFrame) -> plt.Figure:
     return figure
 
 
-def _at_alpha(results, target, where, alpha, sparsity, measure):
+def _at_alpha(
+    results: pd.DataFrame, target: str, where: Where, alpha: float, sparsity: float, measure: str
+) -> pd.Series:
     if alpha == 0:
         if measure == "perplexity_delta":
             return 0 * model_values(results, target, "perplexity", sparsity)
@@ -184,7 +189,7 @@ def _at_alpha(results, target, where, alpha, sparsity, measure):
 
 
 def neutral_target(results: pd.DataFrame, located: pd.DataFrame) -> plt.Figure:
-    """Figure 7: the neutral model as target, with each of the two references."""
+    """Draw Figure 7: the neutral model as target, with each of the two references."""
     rows = select(results, target="neutral", localization=str(MASK), strategy="SW")
     if rows.empty:
         raise NotInTableError("no edits of the neutral model")
@@ -192,10 +197,8 @@ def neutral_target(results: pd.DataFrame, located: pd.DataFrame) -> plt.Figure:
     figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 3.4), sharey=True)
     cells = [(where, c) for where in (MASK, main) for c in STRATEGIES[:-1]]
     for axis, measure in zip(axes, BIAS, strict=True):
-        for reference, colour in (
-            ("stereotypical", DIRECTIONS["anti"]),
-            ("anti", DIRECTIONS["stereotypical"]),
-        ):
+        for reference in OPPOSITE:
+            colour = DIRECTIONS[OPPOSITE[reference]]
             for i, (where, (strategy, alpha, _)) in enumerate(cells):
                 y = -i - (i >= 5) * 0.7 + (0.14 if reference == "stereotypical" else -0.14)
                 places = [(where, colour)]
@@ -214,15 +217,8 @@ def neutral_target(results: pd.DataFrame, located: pd.DataFrame) -> plt.Figure:
         axis.set_xlabel(LABELS[measure])
     ticks = [-i - (i >= 5) * 0.7 for i in range(len(cells))]
     axes[0].set_yticks(ticks, [f"{where.by}  {name}" for where, (*_, name) in cells])
-    handles = [
-        plt.Line2D([], [], marker="o", ls="", color=c, label=f"reference: {n}")
-        for n, c in (("stereotypical", DIRECTIONS["anti"]), ("anti", DIRECTIONS["stereotypical"]))
-    ]
-    handles.append(plt.Line2D([], [], ls="--", color=NEUTRAL, label="unedited neutral model"))
-    handles.append(
-        plt.Line2D([], [], marker="o", mfc="white", ls="", color="black", label="uninformed")
-    )
-    figure.legend(handles=handles, loc="outside upper center", ncols=4)
+    dots = {f"reference: {n}": DIRECTIONS[OPPOSITE[n]] for n in OPPOSITE}
+    _legend(figure, dots, ("unedited neutral model", {"color": NEUTRAL}), uninformed=True)
     return figure
 
 
@@ -235,13 +231,16 @@ def swept_value(results: pd.DataFrame) -> Where:
     raise NotInTableError("no value-based pruning")
 
 
-def _direction_legend(figure, extra: str | None = None) -> None:
+def _legend(
+    figure: plt.Figure, dots: dict[str, str], dashed: tuple[str, dict], uninformed: bool = False
+) -> None:
+    """Explain the coloured dots, the dashed line, and the white dots of uninformed edits."""
     handles = [
-        plt.Line2D([], [], marker="o", ls="", color=DIRECTIONS[t], label=ARROW[t]) for t in OPPOSITE
+        plt.Line2D([], [], marker="o", ls="", color=colour, label=label)
+        for label, colour in dots.items()
     ]
-    handles.append(plt.Line2D([], [], ls="--", color="black", lw=0.8, label="unedited target"))
-    if extra:
-        handles.append(
-            plt.Line2D([], [], marker="o", mfc="white", ls="", color="black", label=extra)
-        )
+    handles.append(plt.Line2D([], [], ls="--", label=dashed[0], **dashed[1]))
+    if uninformed:
+        looks = {"marker": "o", "mfc": "white", "ls": "", "color": "black"}
+        handles.append(plt.Line2D([], [], label="uninformed", **looks))
     figure.legend(handles=handles, loc="outside upper center", ncols=4)

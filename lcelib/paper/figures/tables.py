@@ -9,7 +9,7 @@ import pandas as pd
 from lcelib.files import DATA
 from lcelib.paper.edits import MASK, Where
 from lcelib.paper.figures.results import STRATEGIES, edit_values, swept_value
-from lcelib.paper.results import model_values
+from lcelib.paper.results import Cell, model_values
 from lcelib.run.profiles import OPPOSITE
 
 PAPER_SPARSITIES = (0.1, 0.2, 0.3, 0.4)
@@ -17,19 +17,19 @@ PAPER_VALUE = Where("value", k=0.1)
 PAPER = json.loads((DATA / "paper_tables.json").read_text(encoding="utf-8"))
 
 
-def _cell(values, paper: float | None, digits: int = 2) -> str:
-    """ "ours ± sd (paper)"; a missing paper number is a dash."""
+def _cell(values: pd.Series, paper: float | None, digits: int = 2) -> str:
+    """Format "ours ± sd (paper)"; a missing paper number is a dash."""
     beside = "–" if paper is None else f"{paper + 0.0:.{digits}f}"
     spread = f" ± {values.std():.{digits}f}" if len(values) > 1 else ""
     text = f"{values.mean():.{digits}f}{spread} ({beside})"
     return re.sub(r"-(0\.0+\b)", r"\1", text).replace("-", "−")
 
 
-def _sparsities(results) -> list[float]:
+def _sparsities(results: pd.DataFrame) -> list[float]:
     return sorted(results.loc[results["target"] == "anti", "sparsity"].unique())
 
 
-def _by_sparsity(results, table: str, measures: dict[str, str]) -> pd.DataFrame:
+def _by_sparsity(results: pd.DataFrame, table: str, measures: dict[str, str]) -> pd.DataFrame:
     levels, rows = _sparsities(results), []
     for condition in ("stereotypical", "anti"):
         for label, measure in measures.items():
@@ -44,19 +44,21 @@ def _by_sparsity(results, table: str, measures: dict[str, str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def bias_by_sparsity(results) -> pd.DataFrame:
-    """Table 1: bias of the subnetworks, ours at this profile with the paper's in brackets."""
+def bias_by_sparsity(results: pd.DataFrame) -> pd.DataFrame:
+    """Return Table 1: bias of the subnetworks, ours at this profile with the paper's in brackets."""
     measures = {"WEAT": "weat_d", "StereoSet_SS": "stereoset_ss", "CrowS": "crows"}
     return _by_sparsity(results, "table1", measures)
 
 
-def language_by_sparsity(results) -> pd.DataFrame:
-    """Table 4: perplexity and LM score of the subnetworks."""
+def language_by_sparsity(results: pd.DataFrame) -> pd.DataFrame:
+    """Return Table 4: perplexity and LM score of the subnetworks."""
     return _by_sparsity(results, "table4", {"PPL": "perplexity", "LM": "stereoset_lm"})
 
 
-def _by_strategy(results, paper_table, pairs) -> pd.DataFrame:
-    """Δperplexity and ΔLM per strategy and sparsity, averaged over (target, reference) pairs."""
+def _by_strategy(
+    results: pd.DataFrame, paper_table: str, pairs: list[tuple[str, str]]
+) -> pd.DataFrame:
+    """Return Δperplexity and ΔLM per strategy and sparsity, averaged over (target, reference) pairs."""
     rows, levels = [], [s for s in _sparsities(results) if s > 0]
     for kind, where in (("mask", MASK), ("value_k10", swept_value(results))):
         for strategy, alpha, name in STRATEGIES[: 6 if kind == "mask" else 5]:
@@ -79,25 +81,27 @@ def _by_strategy(results, paper_table, pairs) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _change(results, target, cell, sparsity, measure, reference):
+def _change(
+    results: pd.DataFrame, target: str, cell: Cell, sparsity: float, measure: str, reference: str
+) -> pd.Series:
     x = edit_values(results, target, cell, sparsity, measure, reference)
     if measure == "perplexity_delta":
         return x
     return x - model_values(results, target, measure, sparsity).reindex(x.index)
 
 
-def language_by_strategy(results) -> pd.DataFrame:
-    """Table 5: Δperplexity and ΔLM per strategy, mean over both directions."""
+def language_by_strategy(results: pd.DataFrame) -> pd.DataFrame:
+    """Return Table 5: Δperplexity and ΔLM per strategy, mean over both directions."""
     return _by_strategy(results, "table5_delta", [(t, OPPOSITE[t]) for t in OPPOSITE])
 
 
-def language_neutral(results) -> pd.DataFrame:
-    """Table 8: the same for the neutral target with the stereotypical reference."""
+def language_neutral(results: pd.DataFrame) -> pd.DataFrame:
+    """Return Table 8: the same for the neutral target with the stereotypical reference."""
     return _by_strategy(results, "table8_neutral_delta", [("neutral", "stereotypical")])
 
 
-def understanding(glue) -> pd.DataFrame:
-    """Table 2: MNLI and STS-B after an edit of the stereotypical model, one seed."""
+def understanding(glue: pd.DataFrame) -> pd.DataFrame:
+    """Return Table 2: MNLI and STS-B after an edit of the stereotypical model, one seed."""
     paper, columns = (
         PAPER["table2_stereo_30pct_1seed"],
         ("mnli_m", "mnli_mm", "stsb_pearson", "stsb_spearman"),
@@ -123,7 +127,7 @@ def understanding(glue) -> pd.DataFrame:
 
 
 def render(table: pd.DataFrame, what: str = "mean ± sd over seeds") -> plt.Figure:
-    """The table as a picture: header, rows, and what the brackets mean."""
+    """Draw a table: header, rows, and what the brackets mean."""
     width = 1.3 * len(table.columns) + 1
     figure, axis = plt.subplots(figsize=(width, 0.26 * (len(table) + 2)))
     axis.axis("off")

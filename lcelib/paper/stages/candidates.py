@@ -1,9 +1,11 @@
-"""Measure every setting that the patch of a pretrained model may have, on held-out pairs."""
+"""Measure every candidate for the patch of a pretrained model on held-out pairs."""
+
+import pandas as pd
 
 from lcelib.editing import transfer
-from lcelib.files import cached_json
+from lcelib.files import cached_json, write_csv
 from lcelib.models import load
-from lcelib.paper.release import STRENGTHS, contrast, locations, seeds_of, validation, write_table
+from lcelib.paper.release import STRENGTHS, contrast, locations, seeds_of, validation
 from lcelib.run.paths import Run, use_threads
 from lcelib.run.profiles import Profile
 from lcelib.subnetworks import dense
@@ -21,7 +23,7 @@ def run(settings: Profile, name: str) -> None:
     def values() -> dict[str, float]:
         return {s.measure: s.value for s in suite(lm.model)}
 
-    rows = [{"contrast": name, "localization": "", "alpha": 0.0, "weights": 0}]
+    rows: list[dict] = [{"contrast": name, "localization": "", "alpha": 0.0, "weights": 0}]
     rows[0] |= cached_json(scratch / "base.json", values)
     for how, start, end, located in locations(*pair, settings.measured_sparsity):
         patch = transfer(base, start, end, located)
@@ -30,4 +32,4 @@ def run(settings: Profile, name: str) -> None:
                 found = cached_json(scratch / f"{how}-{alpha:g}.json", values)
             about = {"contrast": name, "localization": how, "alpha": alpha, "weights": located.size}
             rows.append(about | found)
-    write_table(run.candidates(name), rows)
+    write_csv(run.candidates(name), pd.DataFrame(rows))

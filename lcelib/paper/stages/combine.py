@@ -5,9 +5,9 @@ from lcelib.run.batch import Grid
 
 
 def run(grid: Grid) -> None:
-    """Combine the results tables of all runs; an outdated report is deleted."""
+    """Combine the results tables of all runs; delete an outdated report."""
     grid.report.unlink(missing_ok=True)
-    lines = []
+    lines: list[str] = []
     for cell, run in zip(grid.cells, grid.runs, strict=True):
         head, *rows = run.results.read_text(encoding="utf-8").splitlines()
         lines = lines or [f"run,folder,bias,change,{head}"]

@@ -7,7 +7,7 @@ from lcelib.run.profiles import Profile
 
 
 def run(settings: Profile) -> None:
-    """Counterfactual augmentation → corpus.json."""
+    """Augment the texts with counterfactuals → corpus.json."""
     made = make_corpus(settings)
     content = {k: v for k, v in vars(made).items() if "pairs" not in k}
     for key in ("pairs", "held_out_pairs"):

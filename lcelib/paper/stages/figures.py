@@ -13,8 +13,8 @@ from lcelib.run.profiles import Profile
 def run(settings: Profile) -> None:
     """Draw every figure and write every table of the paper from the results table.
 
-    Raises LceError when the full grid does not give them all: then something is
-    wrong with the drawing, as when "pretrained" doesn't. Other grids draw what they have.
+    Raises LceError if one is missing on a full grid or on "pretrained", which hold the data
+    of all of them. Other grids draw what they have.
     """
     run = Run(settings)
     located = run.folder / "located.csv"

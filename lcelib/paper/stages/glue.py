@@ -1,4 +1,4 @@
-"""Language understanding after an edit (the paper's Table 2): the stage, and its rows."""
+"""Measure language understanding after an edit (the paper's Table 2)."""
 
 import shutil
 from itertools import product
@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lcelib.editing import edit
-from lcelib.files import atomic, cached_json
+from lcelib.files import cached_json, write_csv
 from lcelib.measures import glue as tasks
 from lcelib.models import load
 from lcelib.paper.edits import MASK, Edit, main_value
@@ -20,10 +20,9 @@ from lcelib.training import Recipe
 
 
 def run(settings: Profile) -> None:
-    """Fine-tune on MNLI and STS-B the base model and every edit of the stereotypical one.
+    """Fine-tune the base model and every edit of the stereotypical one on MNLI and STS-B.
 
-    One seed, the measured sparsity. What is finished is kept, so that a run that was
-    stopped goes on there.
+    One seed, the measured sparsity. Resumes from what an interrupted run has finished.
     """
     use_threads(settings)
     run, seed, at = Run(settings), settings.seeds[0], settings.measured_sparsity
@@ -39,13 +38,12 @@ def run(settings: Profile) -> None:
         key = {f: own.get(f) for f in ("localization", "strategy", "alpha")}
         key |= {"sparsity": at, "seed": seed}
         rows += [key | {k: s[k] for k in ("measure", "value", "n", "variant")} for s in scores]
-    with atomic(run.glue) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+    write_csv(run.glue, pd.DataFrame(rows))
     shutil.rmtree(scratch)
 
 
 def _scores(settings: Profile, paths: list[Path], cell: Edit | None, task: str) -> list[dict]:
-    """One task after one edit, or of the base model."""
+    """Return the scores in one task of one edited model, or of the base model."""
     lm, seed = load(settings.model), settings.seeds[0]
     if cell is not None:
         first, second = map(load_network, paths)
@@ -60,7 +58,7 @@ def _scores(settings: Profile, paths: list[Path], cell: Edit | None, task: str) 
 
 
 def in_table_2(cell: Edit, settings: Profile) -> bool:
-    """Whether the paper's Table 2 has an edit of the stereotypical model."""
+    """Return whether the paper's Table 2 has an edit of the stereotypical model."""
     alphas = (0.5, 1.0, 2.0, -2.0, None)
     return (
         cell.sparsity == settings.measured_sparsity

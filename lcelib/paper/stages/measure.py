@@ -3,9 +3,11 @@
 import shutil
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from lcelib import subnetworks as sn
 from lcelib.measures.registry import suite as all_of
+from lcelib.measures.suite import Suite
 from lcelib.models import load
 from lcelib.paper.edits import OTHER_SEED
 from lcelib.paper.experiments import measure_all, write_rows
@@ -13,11 +15,11 @@ from lcelib.paper.inputs import read_corpus
 from lcelib.run.paths import Run, use_threads
 from lcelib.run.profiles import ORIGINAL, Profile
 
-PERPLEXITY_SENTENCES = 100  # about
+PERPLEXITY_SENTENCES = 100  # approximately
 
 
-def suite(run: Run, tokenizer, condition: str):
-    """All measures of a run for one condition, with that condition's held-out perplexity.
+def suite(run: Run, tokenizer: PreTrainedTokenizerBase, condition: str) -> Suite:
+    """Return all measures of a run for one condition, with perplexity on its held-out text.
 
     StereoSet and CrowS-Pairs are the costly ones.
     """

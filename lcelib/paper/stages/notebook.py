@@ -16,7 +16,7 @@ _ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")  # of widgets: random
 
 
 def run(settings: Profile, seed: int, name: str) -> None:
-    """Execute one notebook with papermill; the final name appears only when it ran to its end."""
+    """Execute one notebook with papermill; the final file appears only if it ran to its end."""
     run = Run(settings)
     final = run.notebook(name, seed)
     partial = final.with_suffix(".partial.ipynb")
@@ -40,7 +40,7 @@ def run(settings: Profile, seed: int, name: str) -> None:
 
 
 def stable(text: str) -> str:
-    """An executed notebook without what differs from run to run: times and random widget ids."""
+    """Remove what differs from run to run from an executed notebook: times, random widget ids."""
     content = json.loads(text)
     content["metadata"].pop("papermill", None)
     for number, cell in enumerate(content["cells"]):

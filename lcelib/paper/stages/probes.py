@@ -1,4 +1,4 @@
-"""The files of all measures."""
+"""Provide the files of all measures."""
 
 import shutil
 

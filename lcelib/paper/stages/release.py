@@ -1,4 +1,4 @@
-"""Choose the patch of a pretrained model, measure it on the test, and write file, card and table."""
+"""Choose the patch of a pretrained model, measure it on the test pairs, and write it."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pandas as pd
 
 from lcelib.corpus.specification import read_spec
 from lcelib.data.sources import catalog
-from lcelib.files import atomic
+from lcelib.files import atomic, write_csv
 from lcelib.models import load
 from lcelib.paper.release import (
     CITATION,
@@ -16,7 +16,6 @@ from lcelib.paper.release import (
     changes,
     choose,
     limits,
-    write_table,
 )
 from lcelib.paper.stages.measure import suite
 from lcelib.patches import card
@@ -27,8 +26,7 @@ from lcelib.subnetworks import dense
 
 
 def run(settings: Profile) -> None:
-    """Choose a setting, measure its patch and controls on the test, write file, card and table."""
-
+    """Choose a setting; measure its patch and controls on the test pairs; write patch, card, table."""
     use_threads(settings)
     run, lm = Run(settings), load(settings.model)
     parts = [
@@ -37,7 +35,7 @@ def run(settings: Profile) -> None:
     ]
     if (chosen := choose(pd.concat(parts))) is None:
         print("No setting meets the rule of lcelib/paper/release.py: no patch is made.")
-        write_table(run.patch_table, [], COLUMNS)
+        write_csv(run.patch_table, pd.DataFrame(columns=COLUMNS))
         return
     how, alpha, everywhere = chosen
     ready = suite(run, lm.tokenizer, "neutral")
@@ -69,4 +67,4 @@ def run(settings: Profile) -> None:
     patch.settled().save(run.patch, lm.model, lm.tokenizer, **about)
     with atomic(run.card) as temporary:
         temporary.write_text(card.text(run.patch), encoding="utf-8")
-    write_table(run.patch_table, rows, COLUMNS)
+    write_csv(run.patch_table, pd.DataFrame(rows, columns=COLUMNS))

@@ -38,10 +38,10 @@ SIGN = {"shows": "●", "shows in part": "◐", "does not show": "○"}
 
 
 def effects(grid: Grid) -> pd.DataFrame:
-    """Share of the gap closed at the measured sparsity, and the perplexity it costs, in per cent.
+    """Return the share of the gap closed at the measured sparsity, and the perplexity it costs.
 
-    One row per run and edit. The share is the mean over directions and those of the three
-    measures that the run has; mean over seeds with a 95 % t-interval.
+    One row per run and edit, both in per cent: means over directions and those of the three
+    measures that the run has, then over seeds with a 95 % t-interval.
     """
     rows = []
     for cell, run in zip(grid.cells, grid.runs, strict=True):
@@ -68,10 +68,10 @@ def effects(grid: Grid) -> pd.DataFrame:
 
 
 def models(grid: Grid) -> pd.DataFrame:
-    """Scores of the unedited models at the measured sparsity (the base: dense), means over seeds.
+    """Return mean scores of the unedited models at the measured sparsity (the base: dense).
 
     Where the stereotypical model is not above the other, there is no gap to close, and a
-    share of it says nothing.
+    share of it is meaningless.
     """
     rows = []
     for cell, run in zip(grid.cells, grid.runs, strict=True):
@@ -87,7 +87,7 @@ def models(grid: Grid) -> pd.DataFrame:
 
 
 def claims(grid: Grid) -> pd.DataFrame:
-    """Verdicts: claims (rows) by run (columns)."""
+    """Return the verdicts: claims (rows) by run (columns)."""
     columns = {}
     for cell, run in zip(grid.cells, grid.runs, strict=True):
         found = read_ledger(run)[0]
@@ -99,7 +99,7 @@ def claims(grid: Grid) -> pd.DataFrame:
 
 
 def figure(found: pd.DataFrame) -> str:
-    """The shares closed, run by run, as an image of the page."""
+    """Return a plot of the shares closed, run by run, as an HTML image."""
     style()
     edits = list(dict.fromkeys(found["edit"]))
     fig, axes = plt.subplots(
@@ -128,7 +128,7 @@ def _text(value: object) -> str:
 
 
 def _list(grid: Grid) -> str:
-    """Every run with its settings' differences, its cost, and links to what it made."""
+    """List every run with its changed settings, its cost, and links to its figures and notebooks."""
     items = []
     for cell, run in zip(grid.cells, grid.runs, strict=True):
         record = provenance.summary(run.folder)

@@ -1,4 +1,4 @@
-"""One table of everything that was measured."""
+"""Combine everything that was measured into one table."""
 
 from lcelib.files import atomic
 from lcelib.run.paths import Run
@@ -6,7 +6,7 @@ from lcelib.run.profiles import Profile
 
 
 def run(settings: Profile) -> None:
-    """Put all measured values into one table."""
+    """Concatenate the tables of all seeds and targets."""
     run = Run(settings)
     paths = [run.measured(s, t) for s in settings.seeds for t in settings.targets]
     parts = [path.read_text(encoding="utf-8").splitlines() for path in paths]

@@ -1,7 +1,9 @@
-"""Iterative magnitude pruning of one condition."""
+"""Train the subnetworks of one condition."""
 
 import os
 import shutil
+
+from torch import nn
 
 from lcelib import subnetworks as sn
 from lcelib.batches import encode
@@ -14,7 +16,7 @@ from lcelib.training import Recipe, fine_tune
 
 
 def run(settings: Profile, seed: int, condition: str) -> None:
-    """Iterative magnitude pruning of one condition; goes on where it was stopped."""
+    """Prune one condition's model by iterative magnitude pruning; resume an interrupted job."""
     use_threads(settings)
     run, lm, spec = Run(settings), load(settings.model), read_spec(settings.bias_spec)
     rates = mask_rates(settings, spec, condition)
@@ -23,11 +25,11 @@ def run(settings: Profile, seed: int, condition: str) -> None:
     paths = run.subnetworks(seed, condition)
     rounds = [scratch / p.name for p in paths]
 
-    def train(model, mask, number):
+    def train(model: nn.Module, mask: sn.Arrays, number: int) -> None:
         state = scratch / f"round{number}.checkpoint"
         fine_tune(model, lm.tokenizer, text, Recipe.of(settings), seed, mask, state)
 
-    def done(number):
+    def done(number: int) -> sn.Subnetwork | None:
         return sn.load(rounds[number]) if rounds[number].exists() else None
 
     found = sn.iterative_magnitude_pruning(
