@@ -30,7 +30,7 @@ __all__ = sorted(_WHERE)
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name not in _WHERE:
         raise AttributeError(f"module 'lcelib' has no attribute {name!r}")
     return getattr(import_module(f"lcelib.{_WHERE[name]}"), name)
