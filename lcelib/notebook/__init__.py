@@ -1,4 +1,4 @@
-"""What notebooks open with: a session, widgets, and the page of `make app`."""
+"""Notebooks: their session, widgets, and the page of `make app`."""
 
 from lcelib.extras import require
 

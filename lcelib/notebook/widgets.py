@@ -1,7 +1,8 @@
-"""Controls for the notebooks; each shows what one function returns, and has a static twin."""
+"""Controls for the notebooks; each shows what one function returns, which also prints alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from html import escape
+from typing import Any
 
 import ipywidgets as w
 import pandas as pd
@@ -12,13 +13,13 @@ from lcelib.patches.patch import Patch
 
 
 def explore(render: Callable[..., str], **controls: w.Widget) -> w.VBox:
-    """The controls above an HTML pane that always holds `render(**values)`.
+    """Show controls above an HTML pane that holds `render(**values)`, updated on every change.
 
-    An error becomes a sentence in the pane, so that half-typed text does no harm.
+    An error is shown as a sentence in the pane, so that half-typed text does no harm.
     """
     pane = w.HTML()
 
-    def update(_=None):
+    def update(_: object = None) -> None:
         try:
             pane.value = render(**{name: control.value for name, control in controls.items()})
         except Exception as error:  # a reader's half-typed sentence must not end the notebook
@@ -33,50 +34,49 @@ def explore(render: Callable[..., str], **controls: w.Widget) -> w.VBox:
 
 
 def text(value: str, label: str) -> w.Text:
-    """A line to type in; answers while typing."""
+    """Return a text field that updates while typing."""
     return w.Text(value, description=label)
 
 
 def slider(low: float, high: float, value: float, step: float, label: str) -> w.FloatSlider:
-    """A slider that answers when it is let go or moved by the keyboard."""
+    """Return a slider that updates when it is released or moved by the keyboard."""
     return w.FloatSlider(
         value, min=low, max=high, step=step, description=label, continuous_update=False
     )
 
 
-def choice(options, label: str, value=None) -> w.Dropdown:
-    """A list to choose from."""
+def choice(options: Iterable[Any], label: str, value: Any = None) -> w.Dropdown:
+    """Return a list to choose from."""
     return w.Dropdown(options=options, value=value or next(iter(options)), description=label)
 
 
 def table(frame: pd.DataFrame, digits: int = 2) -> str:
-    """A data frame as HTML with rounded numbers."""
+    """Format a data frame as HTML with rounded numbers."""
     html = frame.to_html(float_format=lambda x: f"{x:.{digits}f}", border=0, na_rep="–")
-    return html.replace("<td>", "<td style='padding:0 1em;text-align:right'>")
+    return str(html).replace("<td>", "<td style='padding:0 1em;text-align:right'>")
 
 
 @torch.inference_mode()
 def predict(lm: LanguageModel, sentence: str, top: int = 5) -> pd.Series:
-    """The most probable words at the first [MASK] of a sentence, with their probabilities."""
+    """Return the most probable words at the first [MASK] of a sentence, with their probabilities."""
     ids = token_ids(lm.tokenizer, sentence)
     if lm.tokenizer.mask_token_id not in ids:
-        raise ValueError(f"write {lm.tokenizer.mask_token} where the model is to guess")
+        raise ValueError(f"write {lm.tokenizer.mask_token} where the model should guess")
     batch, attention = pad([ids], lm.tokenizer.pad_token_id)
     where = torch.zeros_like(batch, dtype=torch.bool)
     where[0, ids.index(lm.tokenizer.mask_token_id)] = True
     p = logits_at(lm.model, batch, attention, where)[0].softmax(-1)
     values, words = p.topk(top)
-    return pd.Series(values.tolist(), lm.tokenizer.convert_ids_to_tokens(words.tolist()))
+    return pd.Series(values.tolist(), list(lm.tokenizer.convert_ids_to_tokens(words.tolist())))
 
 
 def word_probabilities(lm: LanguageModel, sentence: str, words: list[str]) -> pd.Series:
-    """p(word) at the first [MASK] for given one-piece words."""
-    found = predict(lm, sentence, top=len(lm.tokenizer))
-    return found.reindex(words)
+    """Return p(word) at the first [MASK] for words of one token."""
+    return predict(lm, sentence, top=len(lm.tokenizer)).reindex(words)
 
 
 def bars(probabilities: pd.Series, title: str = "") -> str:
-    """Probabilities as labelled bars in HTML."""
+    """Format probabilities as labelled bars in HTML."""
     rows = "".join(
         f"<tr><td style='text-align:right'>{escape(str(word))}</td><td style='width:8em'>"
         f"<div style='background:#0072B2;height:0.9em;width:{100 * p:.1f}%'></div></td>"
@@ -87,7 +87,7 @@ def bars(probabilities: pd.Series, title: str = "") -> str:
 
 
 def side_by_side(predictions: dict[str, pd.Series]) -> str:
-    """Several models' predictions beside each other."""
+    """Format several models' predictions beside each other."""
     cells = (
         f"<td style='vertical-align:top;padding-right:1em'>{bars(p, name)}</td>"
         for name, p in predictions.items()
@@ -98,7 +98,7 @@ def side_by_side(predictions: dict[str, pd.Series]) -> str:
 def mask_at_alpha(
     lm: LanguageModel, patch: Patch, sentence: str, alpha: float, top: int = 5
 ) -> str:
-    """[MASK] predictions of the patched model at strength α; the patch is taken back after."""
+    """Return the [MASK] predictions of the model patched at strength α; reverts the patch."""
     with patch.scale(alpha).applied(lm.model):
         return bars(predict(lm, sentence, top), f"α = {alpha:g}")
 
@@ -106,6 +106,6 @@ def mask_at_alpha(
 def patched_words(
     lm: LanguageModel, patch: Patch, sentence: str, words: list[str], alpha: float
 ) -> pd.Series:
-    """p(word) at [MASK] with the patch at strength α; the static twin of a slider."""
+    """Return p(word) at [MASK] with the patch at strength α."""
     with patch.scale(alpha).applied(lm.model):
         return word_probabilities(lm, sentence, words)
