@@ -2,14 +2,15 @@
 
     located = lce.locate(target, reference, by="mask")               # Eq. 1
     patch = lce.edit(target, reference, located, "EP", alpha=2)      # Eq. 3–6
-    with patch.applied(model): …                                     # bit-exactly taken back
+    with patch.applied(model): …                                     # restored bit for bit
 
-Names are loaded when they are used, so that `import lcelib` costs nothing.
+Names are loaded on first use, so that `import lcelib` costs nothing.
 """
 
 from importlib import import_module
+from typing import Any
 
-_WHERE = {
+_MODULES = {
     "BiasSpec": "corpus.specification",
     "LanguageModel": "models",
     "LceError": "errors",
@@ -26,14 +27,14 @@ _WHERE = {
     "prunable": "models",
     "read_spec": "corpus.specification",
 }
-__all__ = sorted(_WHERE)
+__all__ = sorted(_MODULES)
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> object:
-    if name not in _WHERE:
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
         raise AttributeError(f"module 'lcelib' has no attribute {name!r}")
-    return getattr(import_module(f"lcelib.{_WHERE[name]}"), name)
+    return getattr(import_module(f"lcelib.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

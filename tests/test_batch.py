@@ -53,16 +53,16 @@ def test_an_empty_grid_file_is_the_toy(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("profiles = [", "not TOML"),
+        ("profiles = [", "not valid TOML"),
         ('profile = ["toy"]', "'profile'.*unknown"),
-        ('profiles = "toy"', "no list"),
-        ("seeds = []", "no list"),
+        ('profiles = "toy"', "not a list"),
+        ("seeds = []", "not a list"),
         ('profiles = ["tiny"]', "'tiny'.*unknown"),
         ("seeds = [0.5]", "seeds"),
         ("[change.a]\nstepps = 3", "stepps"),
         ('[change.a]\nsteps = "many"', "whole number"),
-        ('[change."a b"]\nsteps = 3', "table with a name"),
-        ("change = 3", "table with a name"),
+        ('[change."a b"]\nsteps = 3', "table with a valid name"),
+        ("change = 3", "table with a valid name"),
         ("[change.a]\n[change.b]", "same run"),
         ('profiles = ["toy", "toy"]', "same run"),
     ],
@@ -74,7 +74,7 @@ def test_a_wrong_grid_file_is_refused(tmp_path, text, says):
 
 
 def test_no_grid_file(tmp_path):
-    with pytest.raises(LceError, match="no file"):
+    with pytest.raises(LceError, match="not a file"):
         batch.read(tmp_path / "absent.toml")
 
 

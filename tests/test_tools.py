@@ -50,7 +50,7 @@ def test_train_and_measure_two_models(tmp_path):
     ("arguments", "says"),
     [
         (["measure", "toybert", "--on", "iq=x"], "'iq'"),
-        (["measure", "toybert", "--on", "crows=absent.csv"], "is no file"),
+        (["measure", "toybert", "--on", "crows=absent.csv"], "is missing"),
         (["measure", "absent/", "--on", f"weat={WEAT}"], "not a folder here"),
         (["train", "--of", "neuter", "--output", "x"], "'neuter'"),
     ],

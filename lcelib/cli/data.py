@@ -1,4 +1,4 @@
-"""`lce data`: list, check and fetch data and models of others."""
+"""`lce data`: list, check and fetch third-party data and models."""
 
 import json
 

@@ -27,12 +27,14 @@ def locate(
     Example: lce locate stereo/ anti/ --by value --k 0.005
     """
     from lcelib.cli import output as show
+    from lcelib.kernels.selection import parse_k
     from lcelib.streaming import localization
 
-    how = show.localization(by, k, per_tensor, sparsity, seed, tensors)
+    chosen = tuple(tensors or ())
+    how = localization.Localization(by, parse_k(k), per_tensor, sparsity, seed, chosen)
     with show.bar(not json_) as progress:
-        found = localization.locate(target, reference, how, output, progress)
-    print(json.dumps(show.summary(found)) if json_ else show.table(found))
+        tally = localization.locate(target, reference, how, output, progress)
+    print(json.dumps(show.summary(tally)) if json_ else show.format_table(tally))
 
 
 def edit(
@@ -57,13 +59,15 @@ def edit(
     Example: lce edit stereo/ anti/ --strategy EP --alpha 2 --k 0.005 --output edited/
     """
     from lcelib.cli import output as show
+    from lcelib.kernels.selection import parse_k
     from lcelib.streaming import editing
+    from lcelib.streaming.localization import Localization
 
-    by = by if located is None else "file"
-    how = show.localization(by, k, per_tensor, sparsity, seed, tensors, located)
+    by, chosen = "file" if located else by, tuple(tensors or ())
+    how = Localization(by, parse_k(k), per_tensor, sparsity, seed, chosen, located)
     start = time.time()
     with show.bar(not json_) as progress:
-        found = editing.edit(target, reference, how, strategy, alpha, output, patch, base, progress)
-    print(json.dumps(show.summary(found)) if json_ else show.table(found))
+        tally = editing.edit(target, reference, how, strategy, alpha, output, patch, base, progress)
+    print(json.dumps(show.summary(tally)) if json_ else show.format_table(tally))
     if not json_:
-        print(show.written(found, output, patch, time.time() - start))
+        print(show.format_written(tally, output, patch, time.time() - start))

@@ -11,10 +11,9 @@ from lcelib.extras import missing
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Local contrastive editing: build the paper, edit checkpoints, make and use patches.",
-    epilog="Exit codes: 0 done; 1 a check found something, or a run failed; 2 refused; 3 memory or "
-    "disk is used up; 4 a file is damaged; 5 things do not belong together; 6 network; 7 would "
-    "raise stereotype scores; 130, 143 stopped.",
+    help="Local contrastive editing: reproduce the paper, edit checkpoints, make and use patches.",
+    epilog="Exit codes: 0 success; 1 a check or a run failed; 2 invalid input; 3 out of memory or disk "
+    "space; 4 corrupt file; 5 mismatch; 6 network; 7 would raise stereotype scores; 130, 143 stopped.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -31,11 +30,11 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(patches.app, name="patch", help="Patch files: make, verify, apply, revert.")
-app.add_typer(data.app, name="data", help="Data and models of others: list, check, fetch.")
+app.add_typer(data.app, name="data", help="Third-party data and models: list, check, fetch.")
 
 
 def main() -> None:
-    """Entry point: errors in at most three lines; the exit codes are those of `lcelib.errors`."""
+    """Run the command line; print errors in at most three lines and exit with their code."""
     try:
         app()
     except LceError as error:
@@ -43,7 +42,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except Exception as error:
         doing = " ".join(["lce", *sys.argv[1:3]])
-        known = as_resource_error(error, doing)
+        known: LceError | None = as_resource_error(error, doing)
         if isinstance(error, ModuleNotFoundError):
             known = missing(doing, (error.name or "").split(".")[0])
         if known is None:

@@ -1,25 +1,19 @@
-"""What `lce locate` and `lce edit` read from the command line and print."""
+"""The options and the output of `lce locate` and `lce edit`."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from lcelib.kernels.selection import parse_k
-from lcelib.streaming.localization import Localization, no_progress
+from lcelib.streaming.localization import no_progress
 from lcelib.streaming.tally import Tally
 from lcelib.tensors import component_or_name
 
 
-def localization(by, k, per_tensor, sparsity, seed, tensors, file=None) -> Localization:
-    """The options of both commands as a Localization."""
-    chosen = tuple(tensors or ())
-    return Localization(by, parse_k(k), per_tensor, sparsity, seed, chosen, file)
-
-
 @contextmanager
 def bar(wanted: bool) -> Iterator[Callable[[int], object]]:
-    """A progress bar on a terminal, nothing elsewhere."""
+    """Show a progress bar on a terminal, and nothing elsewhere."""
     if not wanted or not sys.stderr.isatty():
         yield no_progress
         return
@@ -29,28 +23,28 @@ def bar(wanted: bool) -> Iterator[Callable[[int], object]]:
         yield shown.update
 
 
-def summary(found: Tally) -> dict:
-    """The result for programs."""
+def summary(tally: Tally) -> dict[str, Any]:
+    """Return the result as JSON holds it."""
     return {
-        "matrices": len(found.sizes),
-        "weights": found.total,
-        "located": found.count,
-        "changed": found.changed,
-        "by_tensor": found.located,
+        "matrices": len(tally.sizes),
+        "weights": tally.total,
+        "located": tally.count,
+        "changed": tally.changed,
+        "by_tensor": tally.located,
     }
 
 
-def table(found: Tally) -> str:
-    """Where the located weights are: one row for each component, over all layers."""
+def format_table(tally: Tally) -> str:
+    """Format the number of located weights, one row for each component over all layers."""
     rows: dict[str, list[int]] = {}
-    for name, size in found.sizes.items():
+    for name, size in tally.sizes.items():
         row = rows.setdefault(component_or_name(name), [0, 0, 0])
-        for i, value in enumerate((1, size, found.located.get(name, 0))):
+        for i, value in enumerate((1, size, tally.located.get(name, 0))):
             row[i] += value
-    mean = found.count / found.total
+    mean = tally.count / tally.total
     width = max(map(len, rows)) + 2
     lines = [
-        f"{len(found.sizes)} matrices with {found.total:,} weights, {found.count:,} located "
+        f"{len(tally.sizes)} matrices with {tally.total:,} weights, {tally.count:,} located "
         f"({mean:.3%})",
         f"{'component':{width}}{'matrices':>8}{'weights':>15}{'located':>13}{'share':>9}{'× mean':>8}",
     ]
@@ -61,12 +55,12 @@ def table(found: Tally) -> str:
     return "\n".join(lines)
 
 
-def written(found: Tally, output: Path | None, patch: Path | None, seconds: float) -> str:
-    """What was written, and that nothing else changed."""
+def format_written(tally: Tally, output: Path | None, patch: Path | None, seconds: float) -> str:
+    """Say what was written, and that nothing else changed."""
     lines = []
     if output is not None:
         lines.append(
-            f"{output}: {found.changed:,} weights have other bits than the target, "
+            f"{output}: {tally.changed:,} weights have other bits than the target, "
             "all of them located; every other byte is the same"
         )
     if patch is not None:

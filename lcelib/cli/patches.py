@@ -1,27 +1,26 @@
-"""`lce patch`: make, read, check, apply and take back patch files."""
+"""`lce patch`: make, read, check, apply and revert patch files."""
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from lcelib.cli.options import Folder, Json
 from lcelib.errors import HarmfulError, LceError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 File = Annotated[Path, typer.Argument(help="Patch file, NAME.lce.safetensors.")]
-Model = Annotated[Path, typer.Argument(help="Folder with a model in safetensors.")]
 Output = Annotated[Path, typer.Option(help="What to write; it must not exist.")]
 Alpha = Annotated[float | None, typer.Option(help="Strength; by default the patch's own.")]
 Towards = Annotated[
-    bool, typer.Option("--towards-stereotype", help="Allow what raises stereotype scores.")
+    bool, typer.Option("--towards-stereotype", help="Allow a patch that raises stereotype scores.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.command()
 def make(
-    base: Model,
+    base: Folder,
     changed: Annotated[Path, typer.Argument(help="The same model with the change.")],
     output: Output,
     id_: Annotated[str, typer.Option("--id", help="The base's name on the hub.")] = "",
@@ -35,7 +34,7 @@ def make(
     towards_stereotype: Towards = False,
     json_: Json = False,
 ) -> None:
-    """Write the patch that makes the CHANGED checkpoint of BASE: all weights that differ.
+    """Write the patch that turns BASE into CHANGED: all weights that differ.
 
     Example: lce patch make bert/ edited/ --output less.lce.safetensors --direction "away from stereotype"
     """
@@ -47,7 +46,7 @@ def make(
     describe["base"] = {k: v for k, v in (("id", id_), ("revision", revision)) if v}
     if describe["direction"] == directions.TOWARDS and not towards_stereotype:
         reason = "raises stereotype scores"
-        raise HarmfulError("patch", reason, "If you want that, say so: --towards-stereotype.")
+        raise HarmfulError("patch", reason, "To write it all the same, add --towards-stereotype.")
     if output.exists():
         raise LceError(f"{output}", "exists already", "Give a new name, or remove it.")
     with show.bar(not json_) as progress:
@@ -56,7 +55,7 @@ def make(
     print(json.dumps(result) if json_ else f"{output}: {found.count:,} weights, {_size(output)}")
 
 
-def _about(path: Path) -> dict:
+def _about(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -75,7 +74,7 @@ def _size(path: Path) -> str:
 
 @app.command()
 def info(file: File, json_: Json = False) -> None:
-    """Print what a patch says of itself and where its weights are; all of the file is checked.
+    """Check a patch file and print its description and where its weights are.
 
     Example: lce patch info less.lce.safetensors
     """
@@ -96,7 +95,7 @@ def verify(
     alpha: Alpha = None,
     json_: Json = False,
 ) -> None:
-    """Check a patch file, and with MODEL whether that is its base, or has it applied.
+    """Check a patch file and, with MODEL, whether that is its base or has it applied.
 
     Example: lce patch verify less.lce.safetensors bert/
     """
@@ -115,14 +114,14 @@ def verify(
 
 @app.command()
 def apply(
-    model: Model,
+    model: Folder,
     file: File,
     output: Output,
     alpha: Alpha = None,
     towards_stereotype: Towards = False,
     json_: Json = False,
 ) -> None:
-    """Write MODEL with the patch applied; refused unless it is the patch's base.
+    """Write MODEL with the patch applied; MODEL must be the patch's base.
 
     Example: lce patch apply bert/ less.lce.safetensors --output edited/ --alpha 0.5
     """
@@ -130,20 +129,24 @@ def apply(
 
 
 @app.command()
-def revert(model: Model, file: File, output: Output, alpha: Alpha = None, json_: Json = False):
-    """Write MODEL with the patch taken back: the base's bits.
+def revert(
+    model: Folder, file: File, output: Output, alpha: Alpha = None, json_: Json = False
+) -> None:
+    """Write MODEL with the patch reverted: bit for bit its base.
 
     Example: lce patch revert edited/ less.lce.safetensors --output bert-again/ --alpha 0.5
     """
     _rewrite(model, file, output, alpha, True, True, json_)
 
 
-def _rewrite(model, file, output, alpha, back, towards, json_) -> None:
+def _rewrite(
+    model: Path, file: Path, output: Path, alpha: float | None, back: bool, harm: bool, json_: bool
+) -> None:
     from lcelib.cli import output as show
     from lcelib.streaming import patching
 
     with show.bar(not json_) as progress:
-        found = patching.apply(model, file, output, alpha, back, progress, towards)
+        found = patching.apply(model, file, output, alpha, back, progress, harm)
     result = {"listed": found.count, "changed": found.changed, "output": str(output)}
     text = f"{output}: {found.changed:,} weights changed, every other byte is {model}'s"
     print(json.dumps(result) if json_ else text)
@@ -151,7 +154,7 @@ def _rewrite(model, file, output, alpha, back, towards, json_) -> None:
 
 @app.command()
 def diff(first: File, second: File, json_: Json = False) -> None:
-    """Compare two patches: weights in both, in one only, and how far their changes agree.
+    """Compare two patches: the weights they share, and in how many they differ when applied.
 
     Example: lce patch diff one.lce.safetensors two.lce.safetensors
     """
@@ -161,9 +164,13 @@ def diff(first: File, second: File, json_: Json = False) -> None:
     between = one.diff(two)
     counts = [p.size for p in (one, two)]
     common = sum(counts) - one.compose(two, "last").size
-    result = {"first": counts[0], "second": counts[1], "both": common, "differ": between.size}
-    result["jaccard"] = common / (sum(counts) - common) if sum(counts) else 1.0
-    text = f"{counts[0]:,} and {counts[1]:,} weights, {common:,} in both (Jaccard {result['jaccard']:.3f}); "
+    jaccard = common / (sum(counts) - common) if sum(counts) else 1.0
+    names, values = (
+        ("first", "second", "both", "differ", "jaccard"),
+        (*counts, common, between.size),
+    )
+    result = dict(zip(names, (*values, jaccard), strict=True))
+    text = f"{counts[0]:,} and {counts[1]:,} weights, {common:,} in both (Jaccard {jaccard:.3f}); "
     print(json.dumps(result) if json_ else text + f"applied, {between.size:,} weights differ")
 
 
@@ -175,7 +182,7 @@ def compose(
     overlap: Annotated[str, typer.Option(help="refuse, or whose value: first, last.")] = "refuse",
     json_: Json = False,
 ) -> None:
-    """Put two patches of one base into one file.
+    """Combine two patches of one base in one file.
 
     Example: lce patch compose gender.lce.safetensors age.lce.safetensors --output both.lce.safetensors
     """
@@ -215,7 +222,7 @@ def pull(
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
     json_: Json = False,
 ) -> None:
-    """Fetch a patch from the hub and check all of it before it gets its name.
+    """Fetch a patch from the hub and check it before it is saved.
 
     Example: lce patch pull me/less-stereotype --revision 1f2e3d4
     """
@@ -234,7 +241,7 @@ def export(
     towards_stereotype: Towards = False,
     json_: Json = False,
 ) -> None:
-    """Write a patch as an adapter for other tools, and say how far its weights are from exact.
+    """Write a patch as an adapter for other tools and print its largest rounding error.
 
     Example: lce patch export less.lce.safetensors --to peft-shira --output adapter/
     """
@@ -250,7 +257,9 @@ def export(
         directions.check_harm(patch.info, patch.alpha)
     error = peft_adapter.export_shira(patch, output)
     result = {"output": str(output), "weights": patch.size, "largest_error": error}
-    text = f"{output}: {patch.size:,} weights; with the adapter a weight is at most {error:.3g} off"
+    text = (
+        f"{output}: {patch.size:,} weights; with the adapter a weight is off by at most {error:.3g}"
+    )
     print(json.dumps(result) if json_ else text)
 
 

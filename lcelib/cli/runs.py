@@ -1,4 +1,4 @@
-"""`lce run`, `lce runs` and `lce stage`: build the paper."""
+"""`lce run`, `lce runs` and `lce stage`: reproduce the paper."""
 
 import json
 import os
@@ -33,8 +33,8 @@ def run(
 ) -> None:
     """Run the whole paper: corpus, models, edits, measures, figures, claims, notebooks.
 
-    With --grid, all runs of a grid file, one table and one report. What is done is not done
-    again. Whatever stands after -- goes to Snakemake.
+    With --grid: all runs of a grid file, with one table and one report. Finished parts are
+    skipped. Arguments after -- go to Snakemake.
     Example: lce run --profile toy --set seeds=0,1 --set steps=50
     """
     require("lce run", "snakemake")
@@ -42,7 +42,7 @@ def run(
     from lcelib.run import batch, paths, snakemake
 
     if grid and (set_ or profile_name != "toy"):
-        raise LceError("--grid", "has profiles and changes of its own", "Write them in the file.")
+        raise LceError("--grid", "excludes --profile and --set", "Write them in the file.")
     plan = batch.read(grid) if grid else None
     all_settings = [run.settings for run in plan.runs] if plan else None
     all_settings = all_settings or [profile(profile_name, parse_overrides(set_))]
@@ -63,7 +63,7 @@ def run(
             plan.folder if plan else None,
         )
     except (KeyboardInterrupt, SystemExit):
-        print("Stopped. What is finished is kept: the same command goes on.", file=sys.stderr)
+        print("Stopped. Finished parts are kept; the same command resumes.", file=sys.stderr)
         raise
     if status == 0 and plan:
         for what, place in (("Table", plan.results), ("Report", plan.report)):
@@ -75,29 +75,31 @@ def run(
 
 
 def _executor(name: str) -> list[str]:
-    """Snakemake's options for a cluster: one of the folders in clusters/, or the user's."""
+    """Return Snakemake's options for a cluster: a folder in clusters/, or the user's."""
     from lcelib.run.paths import ROOT
 
     for folder in (ROOT / "clusters" / name, Path(name).resolve()):
         if (folder / "config.yaml").exists():
+            if "executor: slurm" in (folder / "config.yaml").read_text(encoding="utf-8"):
+                require(f"--executor {name}", "snakemake-executor-plugin-slurm")
             return ["--workflow-profile", str(folder)]
     known = ", ".join(sorted(p.name for p in (ROOT / "clusters").iterdir()))
     raise LceError(f"executor {name!r}", "has no config.yaml", f"Known: {known}; or a folder.")
 
 
 def runs(json_: Json = False) -> None:
-    """List all runs: seeds, state, time, commit and machine of what was done.
+    """List all runs: seeds, state, time, commit and machine.
 
     Example: lce runs --json
     """
     from lcelib.run import paths, provenance
 
     found = provenance.runs(paths.results_folder())
-    print(json.dumps(found, indent=1) if json_ else provenance.table(found))
+    print(json.dumps(found, indent=1) if json_ else provenance.format_table(found))
 
 
 def check(settings: Profile) -> None:
-    """Everything that can be refused before any work."""
+    """Raise LceError for whatever can be rejected before any work."""
     from lcelib.paper.preflight import check_inputs, check_prediction, check_words
 
     corpus = check_inputs(settings)
@@ -137,7 +139,7 @@ def stage(
     from lcelib.paper import stages
     from lcelib.run import paths, provenance
 
-    arguments = [] if seed is None else [check_seed(settings, seed)]
+    arguments: list[int | str] = [] if seed is None else [check_seed(settings, seed)]
     arguments += [] if of is None else [of]
     function = stages.find(name)
     folder, job = paths.Run(settings).folder, "-".join([name, *map(str, arguments)])

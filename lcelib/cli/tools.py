@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lcelib.cli.options import Json, Overrides, ProfileName
 from lcelib.errors import LceError, MismatchError
 from lcelib.extras import require
 from lcelib.run.profiles import CONDITIONS, parse_overrides, profile
@@ -25,9 +26,9 @@ def measure(
     ] = None,
     alpha: Annotated[float | None, typer.Option(help="Strength of the patch.")] = None,
     bias_type: Annotated[str, typer.Option(help="Items of StereoSet and CrowS-Pairs.")] = "gender",
-    json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json_: Json = False,
 ) -> None:
-    """Measure a model, or two side by side; the JSON is what `lce patch make --about` takes.
+    """Measure a model, or two side by side; `lce patch make --about` takes the JSON.
 
     Measures are those of lcelib/measures/registry.py; texts=FILE adds perplexity.
     Example: lce measure smollm2 --on winobias=winobias_test --on weat=weat.json --patch less.lce.safetensors
@@ -42,11 +43,13 @@ def measure(
     check_names([name for name in places if name != "texts"])
     if against and patch:
         raise LceError("--against and --patch", "exclude each other", "Give one of them.")
-    paths = {n: sources.resolve(p) for n, p in places.items()}
+    paths = {n: Path(sources.resolve(p)) for n, p in places.items()}
     for name, path in paths.items():
-        if not Path(path).exists():
-            raise LceError(f"{name} {path!r}", "is no file", "Check the path, or `lce data check`.")
-    text = Path(paths.pop("texts")).read_text(encoding="utf-8") if "texts" in paths else ""
+        if not path.exists():
+            raise LceError(
+                f"{name} {path}", "is missing", "Check the path, or see `lce data check`."
+            )
+    text = paths.pop("texts").read_text(encoding="utf-8") if "texts" in paths else ""
     change = Patch.load(patch) if patch else None
     lm = load(model)
     ready = suite(paths, lm.tokenizer, bias_type, split_sentences(text) if text else ())
@@ -82,13 +85,13 @@ def _side_by_side(rows: list[dict[str, Any]]) -> str:
 def train(
     of: Annotated[str, typer.Option(help=f"{', '.join(CONDITIONS)}.")],
     output: Annotated[Path, typer.Option(help="New folder for the model.")],
-    profile_name: Annotated[str, typer.Option("--profile", help="Named settings.")] = "toy",
-    set_: Annotated[list[str], typer.Option("--set", help="FIELD=VALUE; repeatable.")] = [],  # noqa: B006
+    profile_name: ProfileName = "toy",
+    set_: Overrides = [],  # noqa: B006 - typer copies it
     seed: Annotated[int, typer.Option(help="Order, masking and dropout.")] = 0,
 ) -> None:
     """Fine-tune one model on counterfactual text and save it as a folder; no pruning.
 
-    Every `checkpoint_every` steps the state is kept beside it, and taken up by the same call.
+    The state is saved beside it every `checkpoint_every` steps; the same command resumes.
     Example: lce train --of anti --output anti/ --set model=bert/ --set texts=wiki.txt
     """
     require("lce train", "accelerate")

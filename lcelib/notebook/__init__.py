@@ -1,4 +1,4 @@
-"""The notebooks' side of the companion: sessions, widgets, and the page of `make app`."""
+"""Notebooks: their session, widgets, and the page of `make app`."""
 
 from lcelib.extras import require
 

@@ -1,16 +1,19 @@
-"""One page to play with: a sentence, an edit, its strength, and what they do (`make app`)."""
+"""The page of `make app`: how an edit and its strength change predictions and measures."""
 
 import base64
 import io
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
 import ipywidgets as w
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
+from matplotlib.lines import Line2D
 
 from lcelib.localization import Located
 from lcelib.notebook.session import Session
@@ -33,29 +36,29 @@ EXAMPLE = "my [MASK] is an engineer ."
 
 
 class Chart:
-    """Four measures along α, drawn once for each choice; moving α redraws only the marker."""
+    """Four measures along α, drawn once for each choice; then only the marker moves."""
 
     def __init__(self, table: pd.DataFrame) -> None:
         style()
         self.table = table
         self.figure = Figure(figsize=(4.6, 3.6), dpi=100)
-        self.canvas = FigureCanvasAgg(self.figure)
-        self.axes = dict(zip(SHOWN, self.figure.subplots(2, 2).flat, strict=True))
-        self.chosen: tuple[str, ...] | None = None
+        self.canvas: Any = FigureCanvasAgg(self.figure)
+        self.axes: dict[str, Axes] = dict(zip(SHOWN, self.figure.subplots(2, 2).flat, strict=True))
+        self.lines: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self.marks: dict[str, Line2D] = {}
+        self.choice: tuple[str, ...] = ()
 
     def _draw(self, *choice: str) -> None:
         control = (choice[0], str(UNINFORMED), choice[2])
-        self.lines, self.marks = {}, {}
         for measure, axis in self.axes.items():
             axis.clear()
             rows = self.table[self.table["measure"] == measure]
             rows = rows.set_index(["direction", "localization", "components"]).sort_index()
             for key, color, label in ((control, "0.7", "random"), (choice, TOWARDS_ANTI, "chosen")):
-                line = rows.loc[key].sort_values("alpha")
-                axis.plot(
-                    line["alpha"], line["value"], color=color, lw=1.5, marker=".", label=label
-                )
-            self.lines[measure] = (line["alpha"].to_numpy(), line["value"].to_numpy())
+                line = pd.DataFrame(rows.loc[[key]]).sort_values("alpha")
+                alphas, values = line["alpha"].to_numpy(), line["value"].to_numpy()
+                axis.plot(alphas, values, color=color, lw=1.5, marker=".", label=label)
+            self.lines[measure] = (alphas, values)
             (self.marks[measure],) = axis.plot([], [], "o", color=TOWARDS_STEREO, ms=8)
             if measure in UNBIASED:
                 axis.axhline(UNBIASED[measure], color=NEUTRAL, ls=":", lw=0.8)
@@ -64,15 +67,15 @@ class Chart:
             axis.set_title(LABELS[measure], fontsize=9)
         self.axes[SHOWN[0]].legend(fontsize=7)
         self.figure.supxlabel("α (dotted: no bias)", fontsize=9)
-        self.chosen = choice
+        self.choice = choice
 
     def at(self, alpha: float) -> dict[str, float]:
-        """Return the values at α, interpolated linearly between the measured strengths."""
+        """Return the values at α, interpolated linearly between those that were measured."""
         return {m: float(np.interp(alpha, *line)) for m, line in self.lines.items()}
 
     def html(self, direction: str, where: str, part: str, alpha: float) -> str:
-        """Return the chart as an image, with its values in words."""
-        if (direction, where, part) != self.chosen:
+        """Return the chart as an HTML image, with its values in words."""
+        if (direction, where, part) != self.choice:
             self._draw(direction, where, part)
             self.canvas.draw()
             self.background = self.canvas.copy_from_bbox(self.figure.bbox)
@@ -92,22 +95,22 @@ class Chart:
 
 
 def where_html(located: Located, sizes: dict[str, int]) -> str:
-    """Return the located weights per layer and component, darker where there are more."""
+    """Format the number of located weights by layer and component, darker for larger shares."""
     counts: dict[tuple[int, str], tuple[int, int]] = {
         component(n): (len(located.positions.get(n, ())), size) for n, size in sizes.items()
     }
-    layers, parts = (list(dict.fromkeys(key[i] for key in counts)) for i in (0, 1))
-    top = max((found / size for found, size in counts.values()), default=0) or 1
+    layers = list(dict.fromkeys(layer for layer, _ in counts))
+    top = max((count / size for count, size in counts.values()), default=0) or 1
     rows = ""
-    for part in parts:
+    for part in dict.fromkeys(part for _, part in counts):
         cells = ""
         for layer in layers:
-            found, size = counts[layer, part]
-            shade = found / size / top
+            count, size = counts[layer, part]
+            shade = count / size / top
             color = "white" if shade > 0.5 else "black"
             cells += (
                 f'<td style="background:rgba(0,76,120,{shade:.2f});color:{color};padding:.1em .5em;'
-                f'text-align:right">{found}</td>'
+                f'text-align:right">{count}</td>'
             )
         short = part.removesuffix(".dense").replace("attention.self", "attention")
         rows += f'<tr><th scope="row" style="text-align:left;font-weight:normal">{short}</th>{cells}</tr>'
@@ -118,15 +121,51 @@ def where_html(located: Located, sizes: dict[str, int]) -> str:
     ).replace("%", " %")
 
 
-def page(profile_name: str, seed: int) -> w.Box:
-    """Return the controls and the three panes that follow them; build missing models first."""
-    settings = profile(profile_name)
-    session = Session(settings, check_seed(settings, seed))
-    chart = Chart(pd.read_csv(available(session.run, "app")))
-    edits, lm = Edits(session.networks, settings, session.seed), session.work
-    sizes = {n: v.size for n, v in session.pair()[0].weights.items()}
-    options = localizations(session.settings)
+class Page:
+    """The controls, and three panes that follow them: predictions, measures, located weights."""
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.lm = session, session.work
+        self.chart = Chart(pd.read_csv(available(session.run, "app")))
+        self.edits = Edits(session.networks, session.settings, session.seed)
+        self.sizes = {n: v.size for n, v in session.pair()[0].weights.items()}
+        self.target = ""  # the model that is loaded
+        self.words, self.measures, self.places = (w.HTML() for _ in range(3))
+        self.controls = _controls(session)
+        for control in self.controls.values():
+            control.observe(self.update, names="value")
+        self.update()
+
+    def update(self, change: Mapping[str, Any] | None = None) -> None:
+        """Update the panes that depend on the control that changed, or all of them."""
+        changed = None if change is None else change["owner"]
+        sentence, direction, where, part, alpha = (c.value for c in self.controls.values())
+        if self.target != (target := DIRECTIONS[direction][0]):
+            self.session.pair(*DIRECTIONS[direction])[0].load_into(self.lm.model)
+            self.target = target
+        try:
+            with self.edits.patch(direction, where, part).scale(alpha).applied(self.lm.model):
+                words = predict(self.lm, sentence)
+            self.words.value = bars(words, f"[MASK] at α = {alpha:g}, {strategy_of(alpha)}")
+        except ValueError as error:  # no [MASK] in a half-typed sentence
+            self.words.value = f"<i>{escape(str(error))}</i>"
+        if changed is not self.controls["sentence"]:
+            self.measures.value = self.chart.html(direction, str(where), part, alpha)
+        if changed not in (self.controls["sentence"], self.controls["alpha"]):
+            located = self.edits.located(direction, where, part)
+            self.places.value = where_html(located, self.sizes)
+
+    def box(self) -> w.Box:
+        """Lay out the controls and panes."""
+        column = w.Layout(width="30rem", max_width="100%", margin="0 1rem 1rem 0")
+        columns = ([*self.controls.values(), self.words], [self.measures], [self.places])
+        boxes = [w.VBox(widgets, layout=column) for widgets in columns]
+        return w.Box(boxes, layout=w.Layout(flex_flow="row wrap"))
+
+
+def _controls(session: Session) -> dict[str, w.Widget]:
     label = {"description_width": "initial"}
+    options = localizations(session.settings)
     controls = {
         "sentence": w.Text(EXAMPLE, description="Sentence with [MASK]", style=label),
         "direction": w.Dropdown(options=list(DIRECTIONS), description="Direction", style=label),
@@ -138,37 +177,10 @@ def page(profile_name: str, seed: int) -> w.Box:
     }
     for control in controls.values():
         control.layout = w.Layout(width="100%", max_width="30rem")
-    words, measures, places = (w.HTML() for _ in range(3))
-    loaded = None
+    return controls
 
-    def update(change: dict[str, Any] | None = None) -> None:
-        nonlocal loaded
-        v = {name: control.value for name, control in controls.items()}
-        choice = (v["direction"], v["where"], v["part"])
-        target = DIRECTIONS[v["direction"]][0]
-        if loaded != target:
-            session.pair(*DIRECTIONS[v["direction"]])[0].load_into(lm.model)
-            loaded = target
-        try:
-            with edits.patch(*choice).scale(v["alpha"]).applied(lm.model):
-                found = predict(lm, v["sentence"])
-            words.value = bars(found, f"[MASK] at α = {v['alpha']:g}, {strategy_of(v['alpha'])}")
-        except ValueError as error:  # no [MASK] in a half-typed sentence
-            words.value = f"<i>{escape(str(error))}</i>"
-        if change is None or change["owner"] is not controls["sentence"]:
-            measures.value = chart.html(choice[0], str(choice[1]), choice[2], v["alpha"])
-        if change is None or change["owner"] not in (controls["sentence"], controls["alpha"]):
-            places.value = where_html(edits.located(*choice), sizes)
 
-    for control in controls.values():
-        control.observe(update, names="value")
-    update()
-    column = w.Layout(width="30rem", max_width="100%", margin="0 1rem 1rem 0")
-    return w.Box(
-        [
-            w.VBox([*controls.values(), words], layout=column),
-            w.VBox([measures], layout=column),
-            w.VBox([places], layout=column),
-        ],
-        layout=w.Layout(flex_flow="row wrap"),
-    )
+def page(profile_name: str, seed: int) -> w.Box:
+    """Return the page for one seed of a profile, building the models that are missing."""
+    settings = profile(profile_name)
+    return Page(Session(settings, check_seed(settings, seed))).box()

@@ -1,9 +1,10 @@
-"""The start of every notebook: checked parameters, versions, and the data of its run."""
+"""The session of a notebook: checked parameters, package versions, and the data of its run."""
 
 import platform
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from typing import Any
 
 import pandas as pd
 from IPython import get_ipython
@@ -22,49 +23,49 @@ FIRST_CELLS = 4  # IPython's counter in the third: parameters, papermill's own, 
 
 @dataclass(frozen=True)
 class Session:
-    """The run that a notebook examines; everything is loaded on first use."""
+    """The run that a notebook shows; everything is loaded on first use."""
 
     settings: Profile
     seed: int
 
     @cached_property
     def run(self) -> paths.Run:
-        """The paths of the run."""
+        """Return the paths of the run."""
         return paths.Run(self.settings)
 
     @cached_property
     def results(self) -> pd.DataFrame:
-        """The results table: this run's, or the published one of the toy profile."""
+        """Return the results table of this run or, if it is not built, the published one."""
         return results.table(self.run)
 
     @cached_property
     def located(self) -> pd.DataFrame:
-        """How many weights each localization selects per matrix."""
+        """Return how many weights each localization selects per matrix."""
         return pd.read_csv(paths.available(self.run).with_name("located.csv"))
 
     @cached_property
     def lm(self) -> LanguageModel:
-        """The base model with its tokenizer."""
+        """Return the base model with its tokenizer."""
         return load(self.settings.model)
 
     @cached_property
     def work(self) -> LanguageModel:
-        """A second copy of the model, for loading subnetworks while `lm` stays the base."""
+        """Return a second copy of the model, to load subnetworks into."""
         return load(self.settings.model)
 
     @cached_property
-    def ledger(self) -> list[dict]:
-        """The claims ledger."""
+    def ledger(self) -> list[dict[str, Any]]:
+        """Return the claims ledger."""
         return read_ledger(self.run)[0]
 
     @cached_property
-    def checks(self) -> list[dict]:
-        """The checks of a run, with their thresholds."""
+    def checks(self) -> list[dict[str, Any]]:
+        """Return the checks that a valid run passes."""
         return read_ledger(self.run)[1]
 
     @cached_property
     def networks(self) -> dict[tuple[str, float], Subnetwork]:
-        """(condition, sparsity) → subnetwork of this seed; missing ones are built first."""
+        """Return (condition, sparsity) → subnetwork of this seed, building those that are missing."""
         run = snakemake.ensure(self.settings, self.seed)
         return {
             (c, s): load_subnetwork(run.subnetwork(self.seed, c, i))
@@ -81,14 +82,16 @@ class Session:
 
 
 def start(profile: str, seed: int, overrides: str = "") -> Session:
-    """Check the three parameters and print what this notebook runs on.
+    """Check the three parameters, print the versions this notebook runs on, return its session.
 
-    `overrides` is "key=value;key=value". Raises LceError before any work for
-    any parameter that is unknown or has the wrong type.
+    `overrides` is "key=value;key=value". Raises LceError before any work for an unknown name
+    or a value of another type.
     """
-    refuse_unknown_parameters()
+    check_parameters()
     if not isinstance(overrides, str):
-        raise LceError(f"overrides {overrides!r}", "is not text", 'Write "steps=10;grid=short".')
+        raise LceError(
+            f"overrides {overrides!r}", "is not a string", 'Write "steps=10;grid=short".'
+        )
     changes = profiles.parse_overrides([x for x in overrides.split(";") if x])
     settings = profiles.profile(profile, changes)
     session = Session(settings, profiles.check_seed(settings, seed))
@@ -98,10 +101,10 @@ def start(profile: str, seed: int, overrides: str = "") -> Session:
     return session
 
 
-def refuse_unknown_parameters() -> None:
-    """Reject a parameter that no notebook has; papermill would only warn and set it.
+def check_parameters() -> None:
+    """Raise LceError for a parameter that no notebook has: papermill only warns and sets it.
 
-    Only the first cells are checked: later on the reader has variables of their own.
+    Only the first cells are checked; later the reader may have variables of their own.
     """
     shell = get_ipython()
     if shell is None or shell.execution_count > FIRST_CELLS:

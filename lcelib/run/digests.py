@@ -31,7 +31,8 @@ def modules() -> list[str]:
 def imports(module: str) -> frozenset[str]:
     """Return the package's modules that a module imports, also inside functions."""
     found = set()
-    for node in ast.walk(ast.parse(source(module).read_bytes())):
+    file = source(module)
+    for node in ast.walk(ast.parse(file.read_bytes() if file else b"")):
         if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             for name in (f"{node.module}.{alias.name}" for alias in node.names):
                 found.add(name if source(name) else node.module)
@@ -71,7 +72,11 @@ def code(*stages: str) -> str:
     """
     names = closure(f"lcelib.paper.stages.{s}" for s in stages) if stages else modules()
     shipped = [p for p in (PACKAGE / "data").iterdir() if p.suffix in (".toml", ".json", ".csv")]
-    files = [source(name) for name in names] + shipped + [*(PACKAGE / "toybert/model").iterdir()]
+    files = (
+        [file for name in names if (file := source(name))]
+        + shipped
+        + [*(PACKAGE / "toybert/model").iterdir()]
+    )
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(file.relative_to(PACKAGE).as_posix().encode() + content(file))

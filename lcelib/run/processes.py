@@ -14,7 +14,7 @@ GRACE = 5  # seconds that a child has to end by itself
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 if sys.platform == "win32":
-    GROUP = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    GROUP: dict[str, Any] = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
 
     def interrupt(process: subprocess.Popen[str]) -> None:
         """Ask the process and its group to stop."""
@@ -25,7 +25,7 @@ if sys.platform == "win32":
         process.kill()
 
 else:
-    GROUP = {"process_group": 0}
+    GROUP: dict[str, Any] = {"process_group": 0}
 
     def interrupt(process: subprocess.Popen[str]) -> None:
         """Ask the process and its group to stop."""
@@ -47,7 +47,7 @@ def child_process(command: Sequence[str], **options: Any) -> Iterator[subprocess
     def stop(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    before = {}
+    before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():  # others may not handle signals
         before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:

@@ -5,7 +5,9 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from lcelib.errors import LceError
 from lcelib.files import DATA
@@ -22,7 +24,7 @@ PATHS = {
 }  # fmt: skip
 
 
-def _items(file: str, default: str = "") -> str:
+def _items(file: str, default: str = "") -> Any:
     """Return a field for the items of a measure; a run copies them to `file`."""
     return field(default=default, metadata={"items": file})
 
@@ -46,6 +48,8 @@ class Profile:
     train the neutral model. `measured_sparsity` is where the editing grid runs.
     `grid` "paper" has all edits of the paper's figures, "short" the main ones,
     "pretrained" those of a pretrained model, which is the neutral target itself.
+
+    Raises LceError for values that are not valid.
     """
 
     name: str
@@ -81,30 +85,27 @@ class Profile:
     grid: str = "paper"
     threads: int = 1
 
-    def __post_init__(self):
-        check = [
-            (len(set(self.seeds)) == len(self.seeds) > 0, "seeds", "give distinct whole numbers"),
-            (
-                list(self.sparsities) == sorted(set(self.sparsities))
-                and all(0 < s < 1 for s in self.sparsities),
-                "sparsities",
-                "give rising numbers between 0 and 1",
+    def __post_init__(self) -> None:
+        increasing = [0, *self.sparsities, 1]
+        counts = (self.steps, self.batch_size, self.max_pairs, self.threads)
+        checks = {  # name: whether it is valid, and what to do if not
+            "seeds": (len(set(self.seeds)) == len(self.seeds) > 0, "Give distinct whole numbers."),
+            "sparsities": (
+                all(a < b for a, b in pairwise(increasing)),
+                "Give increasing numbers between 0 and 1.",
             ),
-            (
+            "measured_sparsity": (
                 self.measured_sparsity in self.sparsities,
-                "measured_sparsity",
-                f"choose one of {self.sparsities}",
+                f"Choose one of {self.sparsities}.",
             ),
-            (self.grid in GRIDS, "grid", f"choose one of {GRIDS}"),
-            (0 < self.k <= 1, "k", "give a share in (0, 1]"),
-            (all("=" in entry for entry in self.measures), "measures", "write NAME=FILE"),
-            (min(self.steps, self.batch_size, self.max_pairs, self.threads) > 0, "steps, …", "> 0"),
-        ]
-        for fine, name, remedy in check:
-            if not fine:
-                raise LceError(
-                    f"profile {self.name!r}", f"{name} is not valid", remedy.capitalize() + "."
-                )
+            "grid": (self.grid in GRIDS, f"Choose one of {GRIDS}."),
+            "k": (0 < self.k <= 1, "Give a share in (0, 1]."),
+            "measures": (all("=" in entry for entry in self.measures), "Write NAME=FILE."),
+            "steps, …": (min(counts) > 0, "Steps, batch_size, max_pairs and threads must be > 0."),
+        }
+        for name, (valid, remedy) in checks.items():
+            if not valid:
+                raise LceError(f"profile {self.name!r}", f"{name} is not valid", remedy)
 
     @property
     def items(self) -> dict[str, tuple[str, str]]:
@@ -117,26 +118,26 @@ class Profile:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """The models that are fine-tuned."""
+        """Return the models that are fine-tuned."""
         return CONDITIONS[:2] if self.grid == "pretrained" else CONDITIONS
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The models that are edited: those, and the pretrained one where it is the neutral one."""
+        """Return the models that are edited: those, and the original where it is the neutral one."""
         return (*self.conditions, ORIGINAL) if self.grid == "pretrained" else self.conditions
 
     @property
     def contrasts(self) -> tuple[str, ...]:
-        """The differences that a patch of the pretrained model can be made of: by seed, and of means."""
+        """Return the contrasts a patch of the pretrained model can use: each seed's, and the mean."""
         return (*map(str, self.seeds), MEAN)
 
     def other_seed(self, seed: int) -> int:
-        """The seed that the null contrast compares with: the next one, in a circle."""
+        """Return the seed the null contrast compares with: the next one, cyclically."""
         return self.seeds[(self.seeds.index(seed) + 1) % len(self.seeds)]
 
     @property
     def overrides(self) -> dict[str, str]:
-        """What differs from the named profile, as text that `profile` reads back."""
+        """Return what differs from the named profile, as text that `profile` reads back."""
         named, own = asdict(PROFILES[self.name]), asdict(self)
         changed = {k: v for k, v in own.items() if v != named[k]}
         return {
@@ -145,7 +146,7 @@ class Profile:
 
     @property
     def run_name(self) -> str:
-        """The name of the results folder: the profile, with a digest where it was overridden."""
+        """Return the name of the results folder: the profile's, with a digest if overridden."""
         if not self.overrides:
             return self.name
         text = json.dumps(asdict(self), sort_keys=True).replace(str(DATA), "lcelib/data")
@@ -211,15 +212,15 @@ PROFILES = {
 
 
 def profile(name: str = "toy", overrides: Mapping[str, object] | None = None) -> Profile:
-    """The profile of that name with some fields replaced.
+    """Return the profile of that name with some fields replaced.
 
-    Values may be strings, as papermill and the command line give them; they are
-    read by the field's type and refused where they do not fit.
+    Values may be strings, as papermill and the command line give them; they are parsed by
+    the field's type. Raises LceError for an unknown name or field and for a wrong value.
     """
     if name not in PROFILES:
         raise LceError(f"profile {name!r}", "is unknown", f"Known: {', '.join(PROFILES)}.")
     base, types = PROFILES[name], {f.name: f.type for f in fields(Profile)}
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in (overrides or {}).items():
         if key not in types or key == "name":
             near = ", ".join(k for k in types if k != "name")
@@ -232,35 +233,30 @@ def profile(name: str = "toy", overrides: Mapping[str, object] | None = None) ->
     return replace(base, **values)
 
 
-def _absolute(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    """Existing files and folders by their whole path: stages and notebooks run elsewhere."""
+def _absolute(value: Any) -> Any:
+    """Make existing paths absolute, since stages and notebooks run in other folders."""
     if isinstance(value, tuple):
         return tuple(map(_absolute, value))
-    known = value in GENERATED or not Path(value).exists()
-    return value if known else str(Path(value).resolve())
+    is_path = value not in GENERATED and Path(value).exists()
+    return str(Path(value).resolve()) if is_path else value
 
 
-def _convert(key: str, value: object, like: object) -> object:
-    """`value` in the type of `like`; strings are parsed, tuples split at commas."""
+def _convert(key: str, value: Any, like: Any) -> Any:
+    """Convert `value` to the type of `like`; strings are parsed, tuples split at commas."""
     try:
         if isinstance(like, tuple):
             items = value.split(",") if isinstance(value, str) else list(value)
             return tuple(_convert(key, item, like[0] if like else "") for item in items)
         if isinstance(value, bool) or value is None:
             raise ValueError
-        if isinstance(like, int):
-            number = int(str(value))
-            if number < 0:
-                raise ValueError
-            return number
-        if isinstance(like, float):
-            number = float(value)
-            if not math.isfinite(number):
-                raise ValueError
-            return number
-        if not isinstance(value, str):
+        if isinstance(like, str):
+            converted, valid = value, isinstance(value, str)
+        else:
+            converted = int(str(value)) if isinstance(like, int) else float(value)
+            valid = math.isfinite(converted) and (isinstance(like, float) or converted >= 0)
+        if not valid:
             raise ValueError
-        return value
+        return converted
     except (ValueError, TypeError):
         kinds = {int: "a whole number ≥ 0", float: "a number", str: "text"}
         one = (like[0] if like else "") if isinstance(like, tuple) else like
@@ -271,7 +267,7 @@ def _convert(key: str, value: object, like: object) -> object:
 
 
 def parse_overrides(pairs: list[str]) -> dict[str, str]:
-    """["steps=10", …] → {"steps": "10", …}."""
+    """Split ["steps=10", …] into {"steps": "10", …}; raise LceError where there is no "="."""
     for pair in pairs:
         if "=" not in pair:
             raise LceError(f"override {pair!r}", "has no =", "Write --set steps=10.")
@@ -279,7 +275,7 @@ def parse_overrides(pairs: list[str]) -> dict[str, str]:
 
 
 def check_seed(settings: Profile, seed: int) -> int:
-    """Refuse a seed that the profile does not run."""
+    """Return the seed; raise LceError unless it is one of the profile's."""
     if isinstance(seed, bool) or not isinstance(seed, int) or seed not in settings.seeds:
         raise LceError(f"seed {seed!r}", "is not in the profile", f"Seeds: {settings.seeds}.")
     return seed

@@ -1,4 +1,4 @@
-"""What each job of a run needed and where it ran: commit, versions, machine, time, memory."""
+"""Provenance of each job: commit, package versions, machine, time and memory."""
 
 import json
 import os
@@ -11,17 +11,19 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from lcelib.files import write_json
 from lcelib.run.paths import ROOT, notebooks
 from lcelib.run.profiles import Profile
 
+Record = dict[str, Any]
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pandas")
 
 
 @contextmanager
 def recorded(path: Path, seed: int | None) -> Iterator[None]:
-    """Write the record of what runs inside to `path`, when it has ended well."""
+    """Write a record of the job in the block to `path` when it ends without error."""
     started, wall = datetime.now(UTC), time.perf_counter()
     yield
     cpu_seconds, peak_bytes = usage()
@@ -43,34 +45,32 @@ def recorded(path: Path, seed: int | None) -> Iterator[None]:
 
 def usage() -> tuple[float, int]:
     """Return the CPU seconds of this process and its children, and the peak bytes of one of them."""
-    try:
-        import resource
-    except ImportError:  # Windows, which does not count children
+    if sys.platform == "win32":  # which does not count children
         import psutil
 
         process = psutil.Process()
         times = process.cpu_times()
         return times.user + times.system, process.memory_info().peak_wset
+    import resource
+
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     unit = 1 if sys.platform == "darwin" else 1024
-    seconds = sum(u.ru_utime + u.ru_stime for u in used)
-    return seconds, unit * max(u.ru_maxrss for u in used)
+    return sum(u.ru_utime + u.ru_stime for u in used), unit * max(u.ru_maxrss for u in used)
 
 
 def total_memory() -> int:
-    """Return the bytes of this machine's memory; 0 where the system does not tell."""
-    try:
+    """Return the bytes of this machine's memory; 0 where they cannot be told."""
+    if sys.platform != "win32":
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError):  # Windows
-        with suppress(ImportError):
-            import psutil
+    with suppress(ImportError):
+        import psutil
 
-            return psutil.virtual_memory().total
-        return 0
+        return int(psutil.virtual_memory().total)
+    return 0
 
 
 def commit() -> str:
-    """The checkout's commit, with + where files differ from it; "unknown" outside a checkout."""
+    """Return the checkout's commit, with + if files differ from it; else "unknown"."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(ROOT), *arguments]
@@ -85,8 +85,8 @@ def commit() -> str:
         return "unknown"
 
 
-def machine() -> dict[str, object]:
-    """Name, processor, cores, memory and graphics processor of this machine."""
+def machine() -> Record:
+    """Return name, processor, cores, memory and GPU of this machine."""
     torch = sys.modules.get("torch")  # a job that does without it need not load it for this
     try:
         information = Path("/proc/cpuinfo").read_text(encoding="utf-8")
@@ -102,59 +102,60 @@ def machine() -> dict[str, object]:
     }
 
 
-def jobs(folder: Path) -> list[dict]:
-    """The records of a run, each with the name of its job."""
+def jobs(folder: Path) -> list[Record]:
+    """Return the records of a run, each with the name of its job."""
     paths = sorted((folder / "jobs").glob("*.json"))
     return [{"job": p.stem} | json.loads(p.read_text(encoding="utf-8")) for p in paths]
 
 
-def _distinct(values: Iterable[dict]) -> list[dict]:
-    """The different ones, in their order."""
+def _distinct(values: Iterable[Record]) -> list[Record]:
+    """Return the distinct values in order of appearance."""
     return [json.loads(x) for x in dict.fromkeys(json.dumps(v, sort_keys=True) for v in values)]
 
 
-def summary(folder: Path) -> dict[str, object]:
-    """A run in one record: its settings and what its jobs needed, together."""
-    found = jobs(folder)
+def summary(folder: Path) -> Record:
+    """Return one record of a run: its settings and the totals of its jobs."""
+    records = jobs(folder)
     settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    own = Profile(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+    values: Record = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    built = Profile(**values)
     return {
         "run": folder.name,
-        "complete": complete(folder, own),
+        "complete": complete(folder, built),
         "profile": settings["name"],
         "seeds": settings["seeds"],
-        "started": min((j["started"] for j in found), default=None),
-        "jobs": len(found),
-        "wall_seconds": round(sum(j["wall_seconds"] for j in found), 1),
-        "cpu_seconds": round(sum(j["cpu_seconds"] for j in found), 1),
-        "peak_megabytes": max((j["peak_megabytes"] for j in found), default=0),
-        "commits": sorted({j["commit"] for j in found}),
-        "machines": _distinct(j["machine"] for j in found),
-        "packages": _distinct(j["packages"] for j in found),
-        "changes": own.overrides,
+        "started": min((j["started"] for j in records), default=None),
+        "jobs": len(records),
+        "wall_seconds": round(sum(j["wall_seconds"] for j in records), 1),
+        "cpu_seconds": round(sum(j["cpu_seconds"] for j in records), 1),
+        "peak_megabytes": max((j["peak_megabytes"] for j in records), default=0),
+        "commits": sorted({j["commit"] for j in records}),
+        "machines": _distinct(j["machine"] for j in records),
+        "packages": _distinct(j["packages"] for j in records),
+        "changes": built.overrides,
         "settings": settings,
     }
 
 
 def complete(folder: Path, settings: Profile) -> bool:
-    """Whether claims, figures and the first seed's notebooks are there."""
+    """Return whether claims, figures and the first seed's notebooks exist."""
     made = [folder / "claims.json", folder / "figures" / "manifest.json"]
     seed = settings.seeds[0]
     made += [folder / "notebooks" / f"seed{seed}" / f"{n}.ipynb" for n in notebooks(settings)]
     return all(path.exists() for path in made)
 
 
-def runs(results: Path) -> list[dict]:
-    """Every run under the folder of results."""
+def runs(results: Path) -> list[Record]:
+    """Return the summary of every run in the results folder."""
     return [summary(p.parent) for p in sorted(results.glob("*/settings.json"))]
 
 
-def table(found: list[dict]) -> str:
-    """The runs in plain text."""
+def format_table(summaries: list[Record]) -> str:
+    """Format the runs as plain text."""
     lines = [
         f"{'run':20} {'seeds':10} {'state':8} {'jobs':>4} {'their time':>10} {'CPU':>9}  commit, machine; changes"
     ]
-    for r in found:
+    for r in summaries:
         seeds = ",".join(map(str, r["seeds"]))
         state = "complete" if r["complete"] else "partial"
         commits = ", ".join(c[:8] + c[40:] for c in r["commits"])

@@ -1,4 +1,4 @@
-"""The call to Snakemake that builds a run; the dependency graph itself is in the Snakefile."""
+"""Build a run with Snakemake; the dependency graph itself is in the Snakefile."""
 
 import os
 import re
@@ -10,14 +10,18 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lcelib.errors import LceError
+from lcelib.extras import require
 from lcelib.files import lock
 from lcelib.run.paths import ROOT, Run, results_folder
 from lcelib.run.processes import child_process
 from lcelib.run.profiles import Profile
 
+Show = Callable[[int, int, str], None]  # is told jobs done, jobs in all, and the job that ended
+NOISE = re.compile(r"\s+(jobid|input|output|reason|resources|benchmark|priority):|Select jobs")
+
 
 def config_of(settings: Profile) -> list[str]:
-    """A run's settings as the Snakefile reads them."""
+    """Return a run's settings as the Snakefile reads them."""
     overrides = [f"set_{key}={value}" for key, value in settings.overrides.items()]
     return [f"profile={settings.name}", *overrides]
 
@@ -26,78 +30,85 @@ def build(
     runs: Sequence[Run],
     config: list[str],
     targets: list[str],
-    show: Callable[[int, int, str], None],
+    show: Show,
     options: Sequence[str],
     folder: Path | None = None,
 ) -> int:
     """Let Snakemake build `targets` (files or rules) and return its exit status.
 
-    `show(done, total, job)` is called for every finished job. `options` say how many
-    jobs at once and where. The whole log is kept in `folder`, the first run's where
-    none is given; on failure its telling part is printed.
+    `options` are Snakemake's: how many jobs at once, and where. Keeps the whole log in
+    `folder` (by default the first run's) and prints the end of it on failure.
     """
+    require("a run", "snakemake")
     folder = folder or runs[0].folder
-    # Snakemake works in a folder where nothing lies: a run's name must not look like a file there.
-    work = results_folder() / ".graph"
-    work.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    command += ["--directory", str(work), "--rerun-incomplete", "--nolock", *options]
-    command += ["--rerun-triggers", "mtime", "params", "input", "code", "--nocolor"]
-    command += ["--config", *config, "--", *targets]
-    log, job = [], ""
+    environment = os.environ | {"LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}
+    environment |= {"LCE_RESULTS": str(results_folder())}
     with ExitStack() as stack:
         # Snakemake's own lock would outlive a kill; these do not.
-        held = [
+        locks = [
             stack.enter_context(lock(f / ".lock", f"waiting for another run in {f} …"))
             for f in sorted({run.folder for run in runs})
         ]
         process = stack.enter_context(
             child_process(
-                command,
+                _command(config, targets, options),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                text=True,
-                env=os.environ | {"LC_ALL": "C.UTF-8", "LCE_RESULTS": str(results_folder())},
-                pass_fds=[descriptor for descriptor in held if descriptor is not None],
+                encoding="utf-8",
+                env=environment,
+                pass_fds=[descriptor for descriptor in locks if descriptor is not None],
             )
         )
-        for line in process.stdout:
-            log.append(line)
-            if found := re.match(r"Finished jobid: \d+ \(Rule: (\w+)\)", line):
-                job = found[1]
-            if found := re.match(r"(\d+) of (\d+) steps", line):
-                show(int(found[1]), int(found[2]), job)
+        log = _follow(process, show)
     idle = any("Nothing to be done" in line for line in log)
     if not idle:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "log.txt").write_text("".join(log), encoding="utf-8")
     if process.returncode:
-        noise = re.compile(
-            r"\s+(jobid|input|output|reason|resources|benchmark|priority):|Select jobs"
-        )
-        print("".join(x for x in log[-60:] if not noise.match(x)), file=sys.stderr)
+        print("".join(line for line in log[-60:] if not NOISE.match(line)), file=sys.stderr)
     elif idle:
         print(f"Nothing to be done: {folder} is up to date.")
     return process.returncode
 
 
-def print_progress(start: float, names: Sequence[str] = ()):
-    """A `show` for `build` that prints one line per job; `names` are those of a grid's runs."""
+def _command(config: list[str], targets: list[str], options: Sequence[str]) -> list[str]:
+    # Snakemake works in an empty folder: there, a run's name cannot be mistaken for a file.
+    work = results_folder() / ".graph"
+    work.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    command += ["--directory", str(work), "--rerun-incomplete", "--nolock", *options]
+    command += ["--rerun-triggers", "mtime", "params", "input", "code", "--nocolor"]
+    return [*command, "--config", *config, "--", *targets]
+
+
+def _follow(process: subprocess.Popen[str], show: Show) -> list[str]:
+    """Call `show` for each finished job until Snakemake ends; return the lines of its log."""
+    log, job = [], ""
+    for line in process.stdout or ():
+        log.append(line)
+        if finished := re.match(r"Finished jobid: \d+ \(Rule: (\w+)\)", line):
+            job = finished[1]
+        if steps := re.match(r"(\d+) of (\d+) steps", line):
+            show(int(steps[1]), int(steps[2]), job)
+    return log
+
+
+def print_progress(start: float, names: Sequence[str] = ()) -> Show:
+    """Return a `show` for `build` that prints one line per job; `names` are a grid's runs."""
 
     def show(done: int, total: int, job: str) -> None:
         minutes, seconds = divmod(round(time.time() - start), 60)
-        if names and (found := re.fullmatch(r"(\w+)_(\d+)", job)):
-            job = f"{found[1]} of {names[int(found[2]) - 1]}"
+        if names and (numbered := re.fullmatch(r"(\w+)_(\d+)", job)):
+            job = f"{numbered[1]} of {names[int(numbered[2]) - 1]}"
         print(f"[{done:3}/{total}] {minutes:2}:{seconds:02}  {job}", flush=True)
 
     return show
 
 
 def ensure(settings: Profile, seed: int) -> Run:
-    """The run with its subnetworks of one seed, built by Snakemake where they are missing.
+    """Return a run that has its subnetworks of one seed; Snakemake builds those that are missing.
 
-    This is the one call of a notebook that is opened alone. Raises LceError when
-    the build fails.
+    A notebook that is opened alone makes this one call. Raises LceError if the build fails.
     """
     from tqdm.auto import tqdm
 
@@ -115,5 +126,5 @@ def ensure(settings: Profile, seed: int) -> Run:
             cores = ["--cores", str(os.cpu_count() or 1)]
             status = build([run], config_of(settings), missing, show, cores)
         if status:
-            raise LceError("the build", f"ended with status {status}", "See the log above.")
+            raise LceError("the build", f"failed with exit status {status}", "See the log above.")
     return run
