@@ -89,7 +89,7 @@ lock: | .venv/ready
 	@mkdir -p build
 	@echo "torch; python_version < '3'" >build/without_torch.txt
 	@printf '%s\n' filelock fsspec jinja2 networkx setuptools sympy typing-extensions >build/torch.txt
-	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-strip-extras \
 	  --overrides build/without_torch.txt --output-file requirements.lock \
 	  --custom-compile-command "make lock (torch is installed before, by its pin: see the Makefile)" \
 	  requirements.txt build/torch.txt

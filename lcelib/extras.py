@@ -24,7 +24,7 @@ def missing(what: str, package: str) -> LceError | None:
     if (extra := next(extras, None)) is None:
         return None
     reason = f"needs {package}, which is not installed"
-    return LceError(what, reason, f"pip install 'lcelib[{extra}]'")
+    return LceError(what, reason, f"pip install 'lcelib[{extra}]', or in a clone '.[{extra}]'")
 
 
 def require(what: str, package: str) -> None:

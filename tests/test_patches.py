@@ -461,7 +461,7 @@ def test_the_commands_on_a_folder(saved, tmp_path):
     assert sum(about["weights"].values()) == patch.size
     for code, arguments, says in (
         (5, ("apply", edited, path, "--output", tmp_path / "x"), "already"),
-        (5, ("revert", base, path, "--output", tmp_path / "x"), "does not have"),
+        (5, ("revert", base, path, "--output", tmp_path / "x"), "is the base of"),
         (7, ("apply", base, path, "--output", tmp_path / "x", "--alpha", "-1"), "stereotype"),
         (2, ("compose", path, made, "--output", tmp_path / "x"), "both list"),
         (2, ("make", base, edited, "--output", made), "exists already"),
@@ -524,3 +524,13 @@ def test_a_killed_apply_leaves_the_old_checkpoint_whole(saved, tmp_path):
         assert subprocess.run([*command, "--output", str(output)], cwd=ROOT).returncode == 0
     assert Patch.load(path).verify(load(output).model) == "applied"
     assert {p.name: sha256(p) for p in base.iterdir()} == before
+
+
+def test_swapped_arguments_are_named(tmp_path):
+    folder, file = tmp_path / "model", tmp_path / "p.lce.safetensors"
+    folder.mkdir()
+    file.write_bytes(b"")
+    for command in (("verify", folder, file), ("apply", file, folder, "--output", tmp_path / "x")):
+        done = lce(*map(str, command))
+        assert done.returncode == 2
+        assert "look swapped" in done.stderr

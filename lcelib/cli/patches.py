@@ -103,6 +103,7 @@ def verify(
     from lcelib.streaming import patching
 
     if model:
+        _check_order(model, file)
         state = patching.verify(model, file, alpha)
     else:
         reading.read(file)
@@ -139,12 +140,19 @@ def revert(
     _rewrite(model, file, output, alpha, True, True, json_)
 
 
+def _check_order(model: Path, file: Path) -> None:
+    if model.is_file() and file.is_dir():
+        reason = f"is a file, and {file} a folder: MODEL and FILE look swapped"
+        raise LceError(f"{model}", reason, "See the example in the command's --help.")
+
+
 def _rewrite(
     model: Path, file: Path, output: Path, alpha: float | None, back: bool, harm: bool, json_: bool
 ) -> None:
     from lcelib.cli import output as show
     from lcelib.streaming import patching
 
+    _check_order(model, file)
     with show.bar(not json_) as progress:
         found = patching.apply(model, file, output, alpha, back, progress, harm)
     result = {"listed": found.count, "changed": found.changed, "output": str(output)}

@@ -18,7 +18,9 @@ def measure(
     model: Annotated[str, typer.Argument(help=MODEL)],
     on: Annotated[
         list[str],
-        typer.Option(help="MEASURE=FILE, or a source's name as FILE: stereoset, crows, weat, …"),
+        typer.Option(
+            help="MEASURE=FILE: stereoset, crows, weat, …; FILE may be a name of `lce data check`."
+        ),
     ],
     against: Annotated[str | None, typer.Option(help="A second model, measured beside it.")] = None,
     patch: Annotated[

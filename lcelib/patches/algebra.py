@@ -68,8 +68,8 @@ def state(what: str, found: Arrays, changes: Changes, alpha: float) -> str:
         return "applied"
     name, number = next(iter(mismatches.items()))
     reason = (
-        f"{number} weights of {name} are not what the patch expects, and it is not applied "
-        f"at α = {alpha:g}"
+        f"in {len(mismatches)} tensors the listed weights hold neither the old values nor those at "
+        f"α = {alpha:g} (first: {number} weights of {name} are not what the patch expects)"
     )
     raise MismatchError(what, reason, "Use the patch's base, or give the α it was applied with.")
 

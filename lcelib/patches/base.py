@@ -9,7 +9,6 @@ import numpy as np
 
 from lcelib.checkpoints.reading import Checkpoint, parse_vocabulary, vocabulary
 from lcelib.errors import MismatchError
-from lcelib.models import prunable
 from lcelib.tensors import Array, bits
 
 if TYPE_CHECKING:
@@ -69,6 +68,8 @@ def of_model(
     model: "nn.Module", touched: Iterable[str], tokenizer_: "PreTrainedTokenizerBase | None" = None
 ) -> dict[str, Any]:
     """Return the "base" entry of a patch for a model in memory and its fast tokenizer."""
+    from lcelib.models import prunable  # loads torch and transformers
+
     parameters = dict(model.named_parameters())
     shapes = {name: parameter.shape for name, parameter in parameters.items()}
     digests = {name: digest([bits(parameters[name])]) for name in touched}

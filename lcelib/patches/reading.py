@@ -94,7 +94,7 @@ def _parse(header: bytes, size: int) -> tuple[dict[str, Any], dict[str, tuple[st
     text = metadata.get("lce") if isinstance(metadata, dict) else None
     about = json.loads(text, object_pairs_hook=_unique) if isinstance(text, str) else None
     if not isinstance(about, dict) or not isinstance(about.get("digest"), str):
-        raise ValueError("its metadata are not those of a patch")
+        raise ValueError("its metadata are not those of a patch; is it a model?")
     if about.get("format") != FORMAT or not re.fullmatch(r"[0-9a-f]{64}", about["digest"]):
         raise ValueError(f"its format is {about.get('format')!r}; this lcelib reads {FORMAT}")
     tensors: dict[str, tuple[str, int, int]] = {}

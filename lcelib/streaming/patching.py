@@ -97,8 +97,8 @@ def apply(
         directions.check_harm(about, alpha)
     state = _state(one, changes, about, alpha, {})
     if state != ("applied" if revert else "base") and alpha:
-        reason = f"does not have {patch}" if revert else f"has {patch} already"
-        remedy = "Give the --alpha it was applied with." if revert else "Revert it first."
+        reason = f"is the base of {patch}" if revert else f"has {patch} already"
+        remedy = "There is nothing to revert." if revert else "Revert it first."
         raise MismatchError(f"{source}", reason, remedy)
     tally = Tally({n: one.entries[n].size for n in changes})
 
