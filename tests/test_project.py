@@ -44,7 +44,7 @@ def test_all_files_pin_the_same():
 
 def test_the_lock_has_hashes_and_no_place():
     text = (ROOT / "requirements.lock").read_text()
-    packages = re.findall(r"^[\w.-]+==.*(?:\n +.*)*", text, re.M)
+    packages = re.findall(r"^[\w.-]+(?:\[[\w,-]+\])?==.*(?:\n +.*)*", text, re.M)
     assert len(packages) == len(re.findall(r"^[^#\s]", text, re.M))
     assert all("--hash=sha256:" in package for package in packages)
     assert not re.search(r"https?:|file:|index-url|find-links|@ ", text)
