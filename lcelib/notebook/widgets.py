@@ -1,6 +1,6 @@
 """Controls for the notebooks; each shows what one function returns, which also prints alone."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from typing import Any
 
@@ -46,8 +46,9 @@ def slider(low: float, high: float, value: float, step: float, label: str) -> w.
 
 
 def choice(options: Iterable[Any], label: str, value: Any = None) -> w.Dropdown:
-    """Return a list to choose from."""
-    return w.Dropdown(options=options, value=value or next(iter(options)), description=label)
+    """Return a list to choose from: values, or labels with their values."""
+    values = options.values() if isinstance(options, Mapping) else options
+    return w.Dropdown(options=options, value=value or next(iter(values)), description=label)
 
 
 def table(frame: pd.DataFrame, digits: int = 2) -> str:
