@@ -18,9 +18,9 @@ from lcelib import kernels
 from lcelib.errors import CorruptFileError, MismatchError
 from lcelib.files import atomic
 from lcelib.models import prunable
+from lcelib.tensors import Arrays
 
 WINNING_TICKET = 0.05  # perplexity within 5 % of the full model's (paper §4.2)
-Arrays = dict[str, np.ndarray]
 Key = TypeVar("Key")
 
 

@@ -32,9 +32,13 @@ def test_equal_results_are_said_to_be_equal(run):
     assert verdicts == "Verdicts: 10 of 10 as published"
     figures = largest.partition(": ")[2].split("; ")
     assert [f.partition(": ")[2] for f in figures] == ["none"] * len(figures)
-    assert {"figure 3", "figure 5", "figure 7", "figures 4 and 6", "tables 1 and 4"} == {
-        f.partition(": ")[0] for f in figures
-    }
+    assert {
+        "located weights (figure 3)",
+        "figure 5",
+        "figure 7",
+        "figures 4 and 6",
+        "tables 1 and 4",
+    } == {f.partition(": ")[0] for f in figures}
 
 
 def test_differences_are_named_by_verdict_figure_and_measure(run):
@@ -52,8 +56,31 @@ def test_differences_are_named_by_verdict_figure_and_measure(run):
     assert "figures 4 and 6: none" in largest
 
 
-def test_every_row_that_a_figure_shows_is_compared():
-    table = read_results(ROOT / "figures/results.csv")
+def test_rows_that_a_run_lacks_are_counted(run):
+    table = read_results(run.results)
+    table[table["localization"] != "value 0.6"].to_csv(run.results, index=False)
+    located = pd.read_csv(run.folder / "located.csv")
+    located[located["layer"] != 2].to_csv(run.folder / "located.csv", index=False)
+    _, largest, _ = comparison.lines(run)
+    assert "figure 5: 8 of " in largest  # two directions, four measures
+    assert "shares missing" in largest
+
+
+def test_a_pretrained_run_is_compared_by_its_own_figures(tmp_path, monkeypatch):
+    monkeypatch.setenv("LCE_RESULTS", str(tmp_path / "results"))
+    run = Run(profile("smollm2"))
+    run.folder.mkdir(parents=True)
+    for name in FILES:
+        shutil.copy(ROOT / "figures/smollm2" / name, run.folder)
+    verdicts, largest, _ = comparison.lines(run)
+    assert verdicts == "Verdicts: 11 of 11 as published"
+    assert "alpha: none; located" in largest
+    assert "figure 5" not in largest
+
+
+@pytest.mark.parametrize("folder", ["figures", "figures/smollm2"])
+def test_every_row_that_a_figure_shows_is_compared(folder):
+    table = read_results(ROOT / folder / "results.csv")
     shown = pd.concat(comparison.figures(table).values(), axis=1).any(axis=1)
     assert shown.all()
 
@@ -61,6 +88,11 @@ def test_every_row_that_a_figure_shows_is_compared():
 def test_an_overridden_profile_is_not_published():
     with pytest.raises(LceError, match="overridden"):
         stages.find("publish")(profile("toy", {"steps": 3}))
+
+
+def test_an_incomplete_run_is_not_published(run):
+    with pytest.raises(LceError, match="incomplete"):
+        stages.find("publish")(run.settings)
 
 
 def test_the_graph_publishes_nothing():

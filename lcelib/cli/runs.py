@@ -124,6 +124,8 @@ def stage(
 
     Example: lce stage subnetworks --seed 0 --of anti
     """
+    if (name in ("combine", "report")) != (grid is not None):
+        raise LceError("--grid", "goes with the stages combine and report", "Give both or neither.")
     if grid:
         from lcelib.paper import stages
         from lcelib.run import batch

@@ -8,6 +8,7 @@ import pandas as pd
 from lcelib.paper.edits import Where
 from lcelib.paper.results import read_results
 from lcelib.run.paths import Run
+from lcelib.run.profiles import ORIGINAL
 
 KEYS = ["target", "reference", "localization", "strategy", "alpha", "sparsity", "measure"]
 SHOWN = {
@@ -48,6 +49,15 @@ def figures(results: pd.DataFrame) -> dict[str, pd.Series]:
     sized = places.map(lambda where: where.k is not None, na_action="ignore").fillna(False)
     sweep = sized.astype(bool) & (results["strategy"] == "IP") & (results["alpha"] == 0.5)
     neutral = results["target"] == "neutral"
+    if (results["target"] == ORIGINAL).any():  # the figures of a pretrained model
+        difference, original = results["strategy"] == "difference", results["target"] == ORIGINAL
+        found = {
+            "unedited models": ~edited,
+            "separation": difference,
+            "original": edited & original,
+            "alpha": edited & ~original & ~difference,
+        }
+        return {name: rows for name, rows in found.items() if rows.any()}
     found = {
         "tables 1 and 4": ~edited,
         "figure 5": sweep & ~neutral,
@@ -65,8 +75,11 @@ def differences(ours: pd.DataFrame, published: pd.DataFrame) -> dict[str, str]:
             table[table["measure"].isin(list(SHOWN))].groupby(KEYS, dropna=False)["value"].mean()
             for table in (ours, published[rows])
         )
-        gap = (mine.reindex(theirs.index) - theirs).abs().groupby(level="measure").max()
-        parts = [f"{SHOWN[m]} {gap[m]:.2g}" for m in SHOWN if m in gap.index and gap[m] != 0]
+        mine = mine.reindex(theirs.index)
+        gap = (mine - theirs).abs().groupby(level="measure").max()
+        parts = [f"{SHOWN[m]} {gap[m]:.2g}" for m in SHOWN if gap.get(m, 0) > 0]
+        missing = int((mine.isna() & theirs.notna()).sum())
+        parts += [f"{missing} of {len(theirs)} means missing"] if missing else []
         found[figure] = ", ".join(parts) or "none"
     return found
 
@@ -78,5 +91,8 @@ def located_difference(ours: Path, published: Path) -> dict[str, str]:
     for folder in (ours, published):
         rows = pd.read_csv(folder / "located.csv").groupby(keys)[["selected", "size"]].sum()
         shares.append(100 * rows["selected"] / rows["size"])
-    gap = (shares[0].reindex(shares[1].index) - shares[1]).abs().max()
-    return {"figure 3": f"{gap:.2g} %" if gap else "none"}
+    mine, theirs = shares[0].reindex(shares[1].index), shares[1]
+    gap, missing = (mine - theirs).abs().max(), int(mine.isna().sum())
+    parts = [f"{gap:.2g} %"] if gap > 0 else []
+    parts += [f"{missing} of {len(theirs)} shares missing"] if missing else []
+    return {"located weights (figure 3)": ", ".join(parts) or "none"}

@@ -16,7 +16,8 @@ from lcelib.paper.edits import Edit, Where
 from lcelib.paper.grid import grid
 from lcelib.patches.patch import Patch
 from lcelib.run.profiles import OPPOSITE, ORIGINAL, Profile
-from lcelib.subnetworks import Arrays, Subnetwork, dense
+from lcelib.subnetworks import Subnetwork, dense
+from lcelib.tensors import Arrays
 
 Networks = Mapping[tuple[str, float], Subnetwork]  # by condition and sparsity
 

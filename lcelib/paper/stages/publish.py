@@ -22,6 +22,8 @@ def run(settings: Profile) -> None:
         what = "an overridden profile" if settings.overrides else "an installed package"
         raise LceError("publish", f"cannot publish {what}", "Run it on a profile, in a checkout.")
     run = Run(settings)
+    if not run.claims.exists() or not (run.figures / "manifest.json").exists():
+        raise LceError("publish", f"{run.folder} is incomplete", "Build it with: make paper")
     run.published.mkdir(exist_ok=True)
     named = [run.results, run.claims, run.folder / "checks.json", run.folder / "located.csv"]
     for path in (*sorted(run.figures.iterdir()), *named):
